@@ -1,0 +1,226 @@
+//! Files too long for one buffer: written part by part, by several workers.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use chunked_core::Digest;
+use chunked_verify::{DiffIdHasher, Done, Part};
+
+use crate::content::FetchedPiece;
+use crate::decode::{MAX_BUFFERED, decode, decode_stream};
+use crate::dispatch::Dispatcher;
+use crate::error::AssembleError;
+use crate::job::Job;
+use crate::report::{Progress, Stored};
+
+/// Bytes that one worker decodes and writes at a time.
+const GROUP: u64 = 1 << 20;
+
+/// A file being written at several offsets at once. The last one to let go of it sets its metadata.
+#[derive(Debug)]
+pub(crate) struct BigFile {
+    file: File,
+    job: Job,
+    size: u64,
+    users: AtomicUsize,
+}
+
+impl BigFile {
+    pub(crate) fn create(job: Job, size: u64) -> Result<Arc<Self>, AssembleError> {
+        let file = job.create()?;
+        // The length is set at once, so that holes, also a last one, need no write.
+        file.set_len(size).map_err(AssembleError::io(&job.path, "setting the file's length"))?;
+        Ok(Arc::new(Self { file, job, size, users: AtomicUsize::new(1) }))
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), AssembleError> {
+        self.file.write_all_at(bytes, offset).map_err(AssembleError::io(&self.job.path, "writing the file"))
+    }
+
+    fn enter(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn leave(&self) -> Result<(), AssembleError> {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 { self.job.finish(&self.file) } else { Ok(()) }
+    }
+}
+
+/// A long file of a zstd:chunked layer.
+#[derive(Debug)]
+pub struct LongFile<'a> {
+    dispatcher: &'a mut Dispatcher,
+    file: Arc<BigFile>,
+    digest: Digest,
+    group: Vec<FetchedPiece>,
+    weight: u64,
+    /// Where the group begins in the file.
+    offset: u64,
+}
+
+impl<'a> LongFile<'a> {
+    pub(crate) fn new(dispatcher: &'a mut Dispatcher, file: Arc<BigFile>, digest: Digest) -> Self {
+        Self { dispatcher, file, digest, group: Vec::new(), weight: 0, offset: 0 }
+    }
+
+    /// Adds the next piece, whose frames are at hand. It must not exceed [`crate::MAX_BUFFERED`].
+    ///
+    /// # Errors
+    /// [`AssembleError`] of any worker so far.
+    pub fn piece(&mut self, piece: FetchedPiece) -> Result<(), AssembleError> {
+        if piece.frames.is_some() {
+            self.weight += piece.len;
+        }
+        self.group.push(piece);
+        if self.weight >= GROUP || self.group.len() >= 256 { self.flush() } else { Ok(()) }
+    }
+
+    /// Adds the next piece, a long one, decoding `compressed` here and now.
+    ///
+    /// # Errors
+    /// [`AssembleError`] when it does not decode to what `piece` says.
+    pub fn long_piece(&mut self, piece: &FetchedPiece, compressed: impl std::io::Read) -> Result<(), AssembleError> {
+        self.flush()?;
+        let path = self.file.job.path.clone();
+        let (file, dispatcher) = (&self.file, &*self.dispatcher);
+        let mut offset = self.offset;
+        decode_stream(&path, piece, compressed, |bytes| {
+            let permit = dispatcher.permit(bytes.len() as u64);
+            file.write(&bytes, offset)?;
+            offset += bytes.len() as u64;
+            dispatcher.slot().fill(Done { parts: vec![Part::Bytes(bytes)], keep: Box::new(permit) });
+            Ok(())
+        })?;
+        self.offset = offset;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), AssembleError> {
+        let group = std::mem::take(&mut self.group);
+        if group.is_empty() {
+            return Ok(());
+        }
+        let permit = self.dispatcher.permit(std::mem::take(&mut self.weight));
+        let (file, slot, start) = (Arc::clone(&self.file), self.dispatcher.slot(), self.offset);
+        self.offset += group.iter().map(|piece| piece.len).sum::<u64>();
+        file.enter();
+        self.dispatcher.run(move |progress| {
+            let mut parts = Vec::with_capacity(group.len());
+            let done = write_group(&file, group, start, &mut parts).and_then(|()| file.leave());
+            match done {
+                Ok(()) => slot.fill(Done { parts, keep: Box::new(permit) }),
+                Err(error) => progress.fail(error),
+            }
+        });
+        self.dispatcher.flush()
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the pieces do not add up to the file's size.
+    pub fn finish(mut self) -> Result<(), AssembleError> {
+        self.flush()?;
+        let path = &self.file.job.path;
+        if self.offset != self.file.size {
+            return Err(AssembleError::entry(path, "its pieces do not add up to its size"));
+        }
+        let stored = Stored { path: path.clone(), digest: self.digest, size: self.file.size };
+        self.dispatcher.progress.stored(stored);
+        self.file.leave()
+    }
+}
+
+fn write_group(
+    file: &BigFile,
+    group: Vec<FetchedPiece>,
+    mut offset: u64,
+    parts: &mut Vec<Part>,
+) -> Result<(), AssembleError> {
+    for piece in group {
+        let len = piece.len;
+        match decode(&file.job.path, &piece)? {
+            Some(bytes) => {
+                file.write(&bytes, offset)?;
+                parts.push(Part::Bytes(bytes));
+            }
+            None => parts.push(Part::Zeros(len)),
+        }
+        offset += len;
+    }
+    Ok(())
+}
+
+/// A long file of a plain layer: its payload comes in order, already decoded and hashed for the DiffID.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    file: Arc<BigFile>,
+    digest: DiffIdHasher,
+    held: Vec<Bytes>,
+    weight: u64,
+    offset: u64,
+}
+
+/// The digest of a streamed file, still being computed.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    path: Vec<u8>,
+    size: u64,
+    digest: DiffIdHasher,
+}
+
+impl Streamed {
+    pub(crate) fn new(file: Arc<BigFile>) -> Result<Self, AssembleError> {
+        Ok(Self { file, digest: DiffIdHasher::start(16)?, held: Vec::new(), weight: 0, offset: 0 })
+    }
+
+    pub(crate) fn write(&mut self, bytes: Bytes, dispatcher: &Dispatcher) {
+        self.digest.bytes(bytes.clone());
+        self.weight += bytes.len() as u64;
+        self.held.push(bytes);
+        if self.weight >= GROUP || dispatcher.budget_is_tight() {
+            self.flush(dispatcher);
+        }
+    }
+
+    fn flush(&mut self, dispatcher: &Dispatcher) {
+        let held = std::mem::take(&mut self.held);
+        let (file, mut offset) = (Arc::clone(&self.file), self.offset);
+        self.offset += std::mem::take(&mut self.weight);
+        file.enter();
+        dispatcher.run(move |progress| {
+            let written = held.iter().try_for_each(|bytes| {
+                file.write(bytes, offset)?;
+                offset += bytes.len() as u64;
+                Ok(())
+            });
+            if let Err(error) = written.and_then(|()| file.leave()) {
+                progress.fail(error);
+            }
+        });
+    }
+
+    pub(crate) fn close(mut self, dispatcher: &Dispatcher) -> Result<Pending, AssembleError> {
+        self.flush(dispatcher);
+        self.file.leave()?;
+        Ok(Pending { path: self.file.job.path.clone(), size: self.file.size, digest: self.digest })
+    }
+}
+
+impl Pending {
+    pub(crate) fn finish(self, progress: &Progress) -> Result<(), AssembleError> {
+        let (digest, size) = self.digest.finish()?;
+        if size == self.size {
+            progress.stored(Stored { path: self.path, digest, size });
+        }
+        Ok(())
+    }
+}
+
+/// True when a piece must go through [`LongFile::long_piece`].
+pub fn is_long(piece_len: u64, compressed_len: u64) -> bool {
+    piece_len > MAX_BUFFERED || compressed_len > MAX_BUFFERED
+}

@@ -1,0 +1,92 @@
+//! A fetched piece to its bytes.
+
+use std::cell::RefCell;
+use std::io::Read;
+
+use bytes::Bytes;
+use chunked_core::Hasher;
+
+use crate::content::FetchedPiece;
+use crate::error::{AssembleError, lossy};
+
+/// Pieces longer than this, in bytes, compressed or not, are decoded as a stream, not in one buffer.
+pub const MAX_BUFFERED: u64 = 8 << 20;
+
+thread_local! {
+    static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too.
+///
+/// The output is exactly `piece.len` bytes or an error: a decompressor is never given more room.
+pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, AssembleError> {
+    let Some(frames) = &piece.frames else {
+        let mut hasher = Hasher::new();
+        hasher.update_zeros(piece.len);
+        check(path, piece, hasher)?;
+        return Ok(None);
+    };
+    let failed = || AssembleError::Decode { path: lossy(path), offset: piece.offset, len: piece.len };
+    if piece.len > MAX_BUFFERED {
+        return Err(failed());
+    }
+    let len = usize::try_from(piece.len).map_err(|_| failed())?;
+    let mut out = Vec::with_capacity(len);
+    let decoded = DECODER.with_borrow_mut(|slot| {
+        let decoder = match slot {
+            Some(decoder) => decoder,
+            None => slot.insert(zstd::bulk::Decompressor::new().map_err(|_| failed())?),
+        };
+        decoder.decompress_to_buffer(frames, &mut out).map_err(|_| failed())
+    })?;
+    if decoded != len || out.len() != len {
+        return Err(failed());
+    }
+    let mut hasher = Hasher::new();
+    hasher.update(&out);
+    check(path, piece, hasher)?;
+    Ok(Some(Bytes::from(out)))
+}
+
+fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), AssembleError> {
+    let Some(expected) = piece.digest else { return Ok(()) };
+    let found = hasher.finish();
+    if found == expected {
+        return Ok(());
+    }
+    Err(AssembleError::Digest { path: lossy(path), offset: piece.offset, expected, found })
+}
+
+/// Decodes a long piece from `compressed`, giving buffers of at most 1 MiB to `sink`, and checks length and
+/// digest. `piece.frames` is ignored.
+///
+/// # Errors
+/// [`AssembleError`] as for a short piece, or what `sink` returns.
+pub(crate) fn decode_stream(
+    path: &[u8],
+    piece: &FetchedPiece,
+    compressed: impl Read,
+    mut sink: impl FnMut(Bytes) -> Result<(), AssembleError>,
+) -> Result<(), AssembleError> {
+    let failed = || AssembleError::Decode { path: lossy(path), offset: piece.offset, len: piece.len };
+    let mut decoder = zstd::stream::read::Decoder::new(compressed).map_err(|_| failed())?;
+    decoder.window_log_max(27).map_err(|_| failed())?;
+    let mut hasher = Hasher::new();
+    let mut left = piece.len;
+    loop {
+        let mut buffer = Vec::with_capacity(1 << 20);
+        // One byte beyond the end shows a piece that is too long.
+        let room = (left + 1).min(1 << 20);
+        (&mut decoder).take(room).read_to_end(&mut buffer).map_err(|_| failed())?;
+        if buffer.is_empty() {
+            break;
+        }
+        left = left.checked_sub(buffer.len() as u64).ok_or_else(failed)?;
+        hasher.update(&buffer);
+        sink(Bytes::from(buffer))?;
+    }
+    if left != 0 {
+        return Err(failed());
+    }
+    check(path, piece, hasher)
+}

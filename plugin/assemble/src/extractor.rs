@@ -1,0 +1,256 @@
+//! The extractor: one for every layer format.
+//!
+//! A layer is a sequence of raw tar bytes and payloads. For plain layers all of it comes through
+//! [`Extractor::stream`]; for zstd:chunked ones headers come through [`Extractor::raw`] and payloads through
+//! [`Extractor::pieces`], [`Extractor::donor`] and [`Extractor::long_file`]. Metadata is always read from the
+//! real tar headers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chunked_core::{Digest, Entry, Kind};
+use chunked_tar::{Event, Machine};
+
+use crate::big::{BigFile, LongFile, Pending, Streamed};
+use crate::budget::Budget;
+use crate::content::{Content, Donor, FetchedPiece};
+use crate::dispatch::Dispatcher;
+use crate::error::AssembleError;
+use crate::place::{Place, Placed};
+use crate::report::Extracted;
+use crate::unit::Pool;
+
+/// Files beyond this many bytes are written part by part.
+pub const BIG_FILE: u64 = 1 << 20;
+/// Streamed files whose digests may be pending at once: each has a thread.
+const PENDING_DIGESTS: usize = 4;
+
+/// What an [`Extractor`] works with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Workers, shared by all layers.
+    pub pool: Arc<Pool>,
+    /// Decoded bytes this layer may hold in memory.
+    pub budget: Arc<Budget>,
+    /// True for the lowest layer of an image: whiteouts remove within the layer and leave nothing.
+    pub base: bool,
+}
+
+/// The file whose payload is awaited.
+#[derive(Debug)]
+enum Open {
+    None,
+    /// A file whose payload follows; not yet handed to a worker.
+    Small {
+        placed: Placed,
+        entry: Box<Entry>,
+        data: Vec<Bytes>,
+        have: u64,
+    },
+    /// A long payload that is written as it comes.
+    Big {
+        file: Box<Streamed>,
+        left: u64,
+    },
+}
+
+/// One layer being unpacked. Used by one thread; it blocks while memory or queues are full.
+#[derive(Debug)]
+pub struct Extractor {
+    dispatcher: Dispatcher,
+    machine: Machine,
+    place: Place,
+    open: Open,
+    digests: Vec<Pending>,
+}
+
+impl Extractor {
+    /// Begins a layer in the empty directory `root`.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened or no thread started.
+    pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
+        Ok(Self {
+            place: Place::new(root, settings.base)?,
+            dispatcher: Dispatcher::new(settings.pool, settings.budget)?,
+            machine: Machine::new(),
+            open: Open::None,
+            digests: Vec::new(),
+        })
+    }
+
+    /// Adds tar bytes, headers and payloads as they come, of a plain layer.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; the extractor must not be used after one.
+    pub fn stream(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
+        self.dispatcher.hash(bytes.clone());
+        self.feed(bytes)?;
+        if self.dispatcher.budget_is_tight() {
+            self.dispatcher.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Adds raw tar bytes of a zstd:chunked layer's tar-split: headers and padding, also payload that stands
+    /// there.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; the extractor must not be used after one.
+    pub fn raw(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
+        self.dispatcher.raw(bytes.clone());
+        self.feed(bytes)
+    }
+
+    fn feed(&mut self, mut bytes: Bytes) -> Result<(), AssembleError> {
+        while let Some(event) = self.machine.next(&mut bytes)? {
+            match event {
+                Event::Entry(entry) => self.entry(entry)?,
+                Event::Data(data) => self.data(data)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), AssembleError> {
+        self.close()?;
+        // Ignored entries (the root, whiteouts of the lowest layer) may still have payload to pass over.
+        let Some(placed) = self.place.entry(&entry, &mut self.dispatcher)? else { return Ok(()) };
+        let len = entry.payload_len();
+        if matches!(entry.kind, Kind::File { .. }) && len > 0 {
+            self.open = Open::Small { placed, entry: Box::new(entry), data: Vec::new(), have: 0 };
+            return Ok(());
+        }
+        let job = placed.job(entry, Content::Inline(Vec::new()), None);
+        self.dispatcher.push(job, 0)
+    }
+
+    /// Payload bytes from the tar stream itself.
+    fn data(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
+        match &mut self.open {
+            Open::None => Ok(()),
+            Open::Small { entry, data, have, .. } => {
+                let len = entry.payload_len();
+                *have += bytes.len() as u64;
+                data.push(bytes);
+                if *have == len {
+                    return self.close();
+                }
+                if len > BIG_FILE && !is_sparse(entry) { self.grow(len) } else { Ok(()) }
+            }
+            Open::Big { file, left } => {
+                *left = left.saturating_sub(bytes.len() as u64);
+                file.write(bytes, &self.dispatcher);
+                if *left == 0 { self.close() } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Turns the open small file into a streamed one.
+    fn grow(&mut self, len: u64) -> Result<(), AssembleError> {
+        if let Open::Small { placed, entry, data, have } = std::mem::replace(&mut self.open, Open::None) {
+            let job = placed.job(*entry, Content::Inline(Vec::new()), None);
+            let mut file = Box::new(Streamed::new(BigFile::create(job, len)?)?);
+            for bytes in data {
+                file.write(bytes, &self.dispatcher);
+            }
+            self.open = Open::Big { file, left: len - have };
+        }
+        Ok(())
+    }
+
+    /// Hands the open file on, complete or not (an incomplete one is the machine's error to report).
+    fn close(&mut self) -> Result<(), AssembleError> {
+        match std::mem::replace(&mut self.open, Open::None) {
+            Open::None => Ok(()),
+            Open::Small { placed, entry, data, have } => {
+                let job = placed.job(*entry, Content::Inline(data), None);
+                self.dispatcher.push(job, have)
+            }
+            Open::Big { file, .. } => {
+                self.digests.push(file.close(&self.dispatcher)?);
+                if self.digests.len() >= PENDING_DIGESTS {
+                    self.digests.remove(0).finish(&self.dispatcher.progress)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The file that awaits a payload of `size` bytes from outside the tar stream.
+    fn awaiting(&mut self, size: u64) -> Result<(Placed, Entry), AssembleError> {
+        self.machine.take_payload(size)?;
+        match std::mem::replace(&mut self.open, Open::None) {
+            Open::Small { placed, entry, .. } if !is_sparse(&entry) => Ok((placed, *entry)),
+            Open::Small { entry, .. } => Err(AssembleError::NotChunked {
+                path: crate::error::lossy(&entry.path),
+                reason: "it is a sparse file, which the TOC cannot describe",
+            }),
+            _ => Err(AssembleError::NotChunked {
+                path: String::new(),
+                reason: "an entry that is no file has payload in the TOC",
+            }),
+        }
+    }
+
+    /// The file just announced has its content in another layer.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn donor(&mut self, size: u64, digest: Digest, donor: Donor) -> Result<(), AssembleError> {
+        let (placed, entry) = self.awaiting(size)?;
+        self.dispatcher.charge(size.min(BIG_FILE))?;
+        let job = placed.job(entry, Content::Donor(donor), Some(digest));
+        self.dispatcher.push(job, size)
+    }
+
+    /// The file just announced consists of fetched pieces, all at hand, together `size` bytes.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn pieces(&mut self, size: u64, digest: Digest, pieces: Vec<FetchedPiece>) -> Result<(), AssembleError> {
+        let (placed, entry) = self.awaiting(size)?;
+        self.dispatcher.charge(size)?;
+        let job = placed.job(entry, Content::Pieces(pieces), Some(digest));
+        self.dispatcher.push(job, size)
+    }
+
+    /// Begins the file just announced as one whose pieces come one by one. Its bytes are hashed in the order in
+    /// which they are given.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn long_file(&mut self, size: u64, digest: Digest) -> Result<LongFile<'_>, AssembleError> {
+        let (placed, entry) = self.awaiting(size)?;
+        self.dispatcher.flush()?;
+        self.dispatcher.progress.inodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let job = placed.job(entry, Content::Inline(Vec::new()), Some(digest));
+        let file = BigFile::create(job, size)?;
+        Ok(LongFile::new(&mut self.dispatcher, file, digest))
+    }
+
+    /// Ends the layer: all files written, links made, directories given their metadata, the DiffID computed.
+    ///
+    /// # Errors
+    /// [`AssembleError`] of any entry or worker.
+    pub fn finish(mut self) -> Result<Extracted, AssembleError> {
+        self.machine.finish()?;
+        self.close()?;
+        self.dispatcher.barrier()?;
+        self.place.links()?;
+        for job in self.place.directory_jobs()? {
+            self.dispatcher.push(job, 0)?;
+        }
+        for digest in self.digests.drain(..) {
+            digest.finish(&self.dispatcher.progress)?;
+        }
+        self.dispatcher.barrier()?;
+        let (diff_id, tar_bytes, progress) = self.dispatcher.finish()?;
+        Ok(self.place.extracted(diff_id, tar_bytes, &progress))
+    }
+}
+
+fn is_sparse(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::File { sparse: Some(_), .. })
+}

@@ -1,0 +1,240 @@
+//! Work on one entry, done by any worker.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chunked_core::{Digest, Sparse, Xattr};
+use chunked_linux::{Dir, Metadata, NodeType, clone_file, set_fd_metadata};
+use chunked_verify::Part;
+
+use crate::content::{Content, FetchedPiece};
+use crate::decode::decode;
+use crate::error::{AssembleError, lossy};
+use crate::report::{Progress, Stored};
+
+/// One entry to make, in a directory that exists.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) place: At,
+    /// Resolved path from the layer's root; its last component is the name in its directory.
+    pub(crate) path: Vec<u8>,
+    pub(crate) meta: Metadata,
+    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) what: What,
+}
+
+/// How a job reaches its place.
+#[derive(Debug)]
+pub(crate) enum At {
+    /// In this open directory.
+    In(Arc<Dir>),
+    /// At its path beneath this root: for the last pass over directories, which would need them all open.
+    Beneath(Arc<Dir>),
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    File {
+        content: Content,
+        /// Payload bytes.
+        size: u64,
+        /// Digest of the content where it is known beforehand.
+        digest: Option<Digest>,
+        sparse: Option<Sparse>,
+    },
+    Symlink(Vec<u8>),
+    Node {
+        kind: NodeType,
+        major: u32,
+        minor: u32,
+    },
+    /// Overlay whiteout: a 0:0 character device.
+    Whiteout,
+    /// Final metadata of a directory, set when nothing more is made in it.
+    Directory {
+        opaque: bool,
+    },
+}
+
+impl Job {
+    fn name(&self) -> &[u8] {
+        self.path.rsplit(|&b| b == b'/').next().unwrap_or_default()
+    }
+
+    fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> AssembleError {
+        AssembleError::io(&self.path, doing)
+    }
+
+    fn dir(&self) -> &Dir {
+        match &self.place {
+            At::In(dir) | At::Beneath(dir) => dir,
+        }
+    }
+
+    /// Does it; adds the payload's bytes to `parts`.
+    pub(crate) fn run(mut self, parts: &mut Vec<Part>, progress: &Progress) -> Result<(), AssembleError> {
+        match std::mem::replace(&mut self.what, What::Whiteout) {
+            What::File { content, size, digest, sparse } => self.file(content, size, digest, sparse, parts, progress),
+            What::Symlink(target) => {
+                self.dir().create_symlink(self.name(), &target).map_err(self.io("creating the symlink"))?;
+                self.node_metadata(true)
+            }
+            What::Node { kind, major, minor } => {
+                let made = self.dir().create_node(self.name(), kind, self.meta.mode, major, minor);
+                made.map_err(self.io("creating the device or FIFO"))?;
+                self.node_metadata(false)
+            }
+            What::Whiteout => {
+                let made = self.dir().create_node(self.name(), NodeType::Char, 0, 0, 0);
+                made.map_err(self.io("creating the whiteout"))?;
+                let owned = self.dir().chown(self.name(), self.meta.uid, self.meta.gid);
+                owned.map_err(self.io("setting the whiteout's owner"))
+            }
+            What::Directory { opaque } => self.directory(opaque),
+        }
+    }
+
+    fn directory(&self, opaque: bool) -> Result<(), AssembleError> {
+        let dir = self.dir().open_dir(&self.path).map_err(self.io("opening the directory"))?;
+        if opaque {
+            dir.set_opaque().map_err(self.io("marking the directory opaque"))?;
+        }
+        let created = Some((0o755, 0, 0));
+        set_fd_metadata(&dir, &self.meta, &self.xattrs, created).map_err(self.io("setting the directory's metadata"))
+    }
+
+    fn node_metadata(&self, symlink: bool) -> Result<(), AssembleError> {
+        let set = self.dir().set_node_metadata(self.name(), &self.meta, &self.xattrs, symlink);
+        set.map_err(self.io("setting its metadata"))
+    }
+
+    /// Creates the file, which must not be there yet.
+    pub(crate) fn create(&self) -> Result<File, AssembleError> {
+        self.dir().create_file(self.name(), self.meta.mode).map_err(self.io("creating the file"))
+    }
+
+    /// Sets the metadata of the complete file.
+    pub(crate) fn finish(&self, file: &File) -> Result<(), AssembleError> {
+        let created = Some((self.meta.mode, 0, 0));
+        set_fd_metadata(file, &self.meta, &self.xattrs, created).map_err(self.io("setting the file's metadata"))
+    }
+
+    fn file(
+        &self,
+        content: Content,
+        size: u64,
+        digest: Option<Digest>,
+        sparse: Option<Sparse>,
+        parts: &mut Vec<Part>,
+        progress: &Progress,
+    ) -> Result<(), AssembleError> {
+        let known = match content {
+            Content::Inline(data) if data.is_empty() && sparse.is_none() => {
+                let file = self.create()?;
+                self.finish(&file)?;
+                None
+            }
+            Content::Inline(data) => {
+                let file = self.create()?;
+                write_inline(&file, &data, sparse.as_ref()).map_err(self.io("writing the file"))?;
+                self.finish(&file)?;
+                sparse.is_none().then(|| Digest::of_parts(&data))
+            }
+            Content::Pieces(pieces) => {
+                let mut file = self.create()?;
+                for piece in pieces {
+                    self.piece(&mut file, piece, parts)?;
+                }
+                self.finish(&file)?;
+                digest
+            }
+            Content::Donor(donor) => {
+                crate::donor::Taking { job: self, donor: &donor, size, digest, progress }.run(parts)?;
+                digest
+            }
+        };
+        if let (Some(digest), true) = (known, size > 0) {
+            progress.stored(Stored { path: self.path.clone(), digest, size });
+        }
+        Ok(())
+    }
+
+    fn piece(
+        &self,
+        file: &mut File,
+        piece: FetchedPiece,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), AssembleError> {
+        if let Some(bytes) = decode(&self.path, &piece)? {
+            file.write_all(&bytes).map_err(self.io("writing the file"))?;
+            parts.push(Part::Bytes(bytes));
+        } else {
+            // A hole stays a hole; the length is set because it may be the last piece.
+            let end = file.stream_position().map_err(self.io("writing the file"))? + piece.len;
+            file.set_len(end).map_err(self.io("writing the file"))?;
+            file.seek(SeekFrom::Start(end)).map_err(self.io("writing the file"))?;
+            parts.push(Part::Zeros(piece.len));
+        }
+        Ok(())
+    }
+
+    /// Makes it a hard link to `name` in `from`.
+    pub(crate) fn link_from(&self, from: &Dir, name: &[u8]) -> std::io::Result<()> {
+        self.dir().link_from(from, name, self.name())
+    }
+
+    /// Makes it a reflink of `donor`; `None` where that is not possible.
+    pub(crate) fn reflink(&self, donor: &File) -> Result<Option<File>, AssembleError> {
+        let file = self.create()?;
+        match clone_file(&file, donor) {
+            Ok(true) => Ok(Some(file)),
+            Ok(false) => {
+                self.dir().remove_all(self.name()).map_err(self.io("removing the empty file"))?;
+                Ok(None)
+            }
+            Err(source) => Err(AssembleError::Io { path: lossy(&self.path), doing: "reflinking the donor", source }),
+        }
+    }
+}
+
+fn write_inline(file: &File, data: &[Bytes], sparse: Option<&Sparse>) -> std::io::Result<()> {
+    let Some(sparse) = sparse else {
+        let mut file = file;
+        for bytes in data {
+            file.write_all(bytes)?;
+        }
+        return Ok(());
+    };
+    let mut data = data.iter().cloned();
+    let mut have = Bytes::new();
+    for &(mut offset, mut len) in &sparse.parts {
+        while len > 0 {
+            if have.is_empty() {
+                have = data.next().ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                continue;
+            }
+            let n = usize::try_from(len).map_or(have.len(), |l| l.min(have.len()));
+            file.write_all_at(&have.split_to(n), offset)?;
+            offset += n as u64;
+            len -= n as u64;
+        }
+    }
+    file.set_len(sparse.real_size)
+}
+
+trait OfParts {
+    fn of_parts(parts: &[Bytes]) -> Digest;
+}
+
+impl OfParts for Digest {
+    fn of_parts(parts: &[Bytes]) -> Digest {
+        let mut hasher = chunked_core::Hasher::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        hasher.finish()
+    }
+}

@@ -1,0 +1,51 @@
+//! Tar names to components, as Go's `filepath.Clean` reads them.
+
+/// The components of `name` after cleaning: empty and `.` parts dropped, `..` applied lexically and never above
+/// the root. An empty list is the root itself.
+pub(crate) fn clean(name: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    for part in name.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// `components` joined with slashes.
+pub(crate) fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut path = Vec::new();
+    for component in components {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(component);
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaning() {
+        for (name, expected) in [
+            ("a/b", "a/b"),
+            ("./a//b/", "a/b"),
+            ("/a", "a"),
+            ("", ""),
+            (".", ""),
+            ("..", ""),
+            ("../../a", "a"),
+            ("a/../b", "b"),
+            ("a/../../../b/.", "b"),
+        ] {
+            assert_eq!(join(clean(name.as_bytes())), expected.as_bytes(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What unpacking a layer leaves: counts while it runs, the result at its end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use chunked_core::Digest;
+use parking_lot::{Condvar, Mutex};
+
+use crate::AssembleError;
+
+/// A regular file of the layer, for the reuse index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Path from the layer's root.
+    pub path: Vec<u8>,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A layer's tree, complete in staging.
+#[derive(Debug)]
+pub struct Extracted {
+    /// SHA-256 of the tar stream.
+    pub diff_id: Digest,
+    /// Bytes of the tar stream.
+    pub tar_bytes: u64,
+    /// Regular files with content, for the index.
+    pub files: Vec<Stored>,
+    /// Directories that no entry described, by path from the root.
+    pub implied: Vec<Vec<u8>>,
+    /// True when the tree holds whiteouts or opaque directories, or lost files to them.
+    pub has_whiteouts: bool,
+    /// Disk usage in bytes, in blocks of 4 KiB.
+    pub bytes: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+/// State that a layer's workers share.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    stored: Mutex<Vec<Stored>>,
+    error: Mutex<Option<AssembleError>>,
+    failed: AtomicBool,
+    running: Mutex<usize>,
+    idle: Condvar,
+    pub(crate) no_reflinks: AtomicBool,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) inodes: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn stored(&self, file: Stored) {
+        self.bytes.fetch_add(file.size.next_multiple_of(4096), Ordering::Relaxed);
+        self.stored.lock().push(file);
+    }
+
+    /// Keeps the first error.
+    pub(crate) fn fail(&self, error: AssembleError) {
+        self.error.lock().get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_error(&self) -> Option<AssembleError> {
+        self.error.lock().take()
+    }
+
+    pub(crate) fn begin(&self) {
+        *self.running.lock() += 1;
+    }
+
+    pub(crate) fn end(&self) {
+        let mut running = self.running.lock();
+        *running -= 1;
+        if *running == 0 {
+            self.idle.notify_all();
+        }
+    }
+
+    /// Waits until no unit of work is running.
+    pub(crate) fn wait(&self) {
+        let mut running = self.running.lock();
+        while *running > 0 {
+            self.idle.wait(&mut running);
+        }
+    }
+
+    /// Forgets stored files at or below `path`: a later entry replaced them. Nothing may be running.
+    pub(crate) fn forget(&self, path: &[u8]) {
+        let below = |p: &[u8]| p.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
+        self.stored.lock().retain(|file| file.path != path && !below(&file.path));
+    }
+
+    pub(crate) fn take_stored(&self) -> Vec<Stored> {
+        std::mem::take(&mut self.stored.lock())
+    }
+}

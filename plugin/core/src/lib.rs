@@ -1,0 +1,13 @@
+//! Pure vocabulary of chunked-snapshotter: digests, chain ids, byte ranges, tar entries and the names
+//! containerd and OCI give to labels and annotations.
+//!
+//! Every stage may use this crate; it uses none of them, and does no I/O.
+
+mod digest;
+mod entry;
+pub mod labels;
+mod range;
+
+pub use digest::{Digest, DigestError, Hasher, chain_id};
+pub use entry::{Entry, Kind, Sparse, Timestamp, Xattr};
+pub use range::ByteRange;

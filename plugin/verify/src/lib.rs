@@ -1,0 +1,201 @@
+//! The DiffID: SHA-256 over a layer's tar, headers and payloads in archive order.
+//!
+//! In the flow: beside `assemble`, before the layer store. Workers finish files in any order; [`DiffIdHasher`]
+//! takes their results in tar order through a bounded queue and hashes on a thread of its own, so that the
+//! proof costs no second pass over the data.
+//!
+//! It must not interpret what it hashes.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use chunked_core::{Digest, Hasher};
+
+/// Something that is kept until its bytes were hashed, such as a share of a memory budget.
+pub type Keep = Box<dyn std::any::Any + Send>;
+
+/// A stretch of the tar.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes at hand.
+    Bytes(Bytes),
+    /// So many zero bytes.
+    Zeros(u64),
+    /// The first `len` bytes of a file written earlier, read back from the page cache.
+    File {
+        /// Open for reading; read from its start.
+        file: File,
+        /// Bytes to read; fewer is an error.
+        len: u64,
+    },
+}
+
+/// What one unit of work gave, in tar order.
+#[derive(Debug)]
+pub struct Done {
+    /// Its bytes.
+    pub parts: Vec<Part>,
+    /// Released once they are hashed.
+    pub keep: Keep,
+}
+
+/// The place of one unit of work in the queue.
+#[derive(Debug)]
+pub struct Slot(mpsc::SyncSender<Done>);
+
+impl Slot {
+    /// Fills the place. Dropping a slot unfilled makes the hash fail with [`VerifyError::Aborted`].
+    pub fn fill(self, done: Done) {
+        // The hasher is gone only after a failure that is reported elsewhere.
+        let _ = self.0.send(done);
+    }
+}
+
+/// Why there is no DiffID.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A unit of work gave up; its own error says why.
+    #[error("the layer's bytes are incomplete because an earlier step failed")]
+    Aborted,
+    /// A written file could not be read back.
+    #[error("reading back a written file: {0}")]
+    ReadBack(#[from] std::io::Error),
+    /// No thread could be started.
+    #[error("starting the hashing thread: {0}")]
+    Thread(std::io::Error),
+}
+
+#[derive(Debug)]
+enum Item {
+    Parts(Done),
+    Pending(mpsc::Receiver<Done>),
+}
+
+/// A DiffID being computed.
+#[derive(Debug)]
+pub struct DiffIdHasher {
+    queue: mpsc::SyncSender<Item>,
+    thread: JoinHandle<Result<(Digest, u64), VerifyError>>,
+}
+
+impl DiffIdHasher {
+    /// Starts the hashing thread; at most `places` results wait in its queue.
+    ///
+    /// # Errors
+    /// [`VerifyError::Thread`] when the system has no thread left.
+    pub fn start(places: usize) -> Result<Self, VerifyError> {
+        let (queue, items) = mpsc::sync_channel(places);
+        let thread = std::thread::Builder::new()
+            .name("diffid".into())
+            .spawn(move || hash(&items))
+            .map_err(VerifyError::Thread)?;
+        Ok(Self { queue, thread })
+    }
+
+    /// Adds bytes that are at hand. Blocks while the queue is full.
+    pub fn bytes(&self, bytes: Bytes) {
+        let _ = self.queue.send(Item::Parts(Done { parts: vec![Part::Bytes(bytes)], keep: Box::new(()) }));
+    }
+
+    /// Reserves the next place for a unit of work. Blocks while the queue is full.
+    pub fn slot(&self) -> Slot {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let _ = self.queue.send(Item::Pending(receiver));
+        Slot(sender)
+    }
+
+    /// The digest of everything added, and its length in bytes.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when a slot was dropped or a file could not be read back.
+    pub fn finish(self) -> Result<(Digest, u64), VerifyError> {
+        drop(self.queue);
+        self.thread.join().unwrap_or(Err(VerifyError::Aborted))
+    }
+}
+
+fn hash(items: &mpsc::Receiver<Item>) -> Result<(Digest, u64), VerifyError> {
+    let mut hasher = Hasher::new();
+    let mut total = 0;
+    let mut buffer = Vec::new();
+    for item in items {
+        let done = match item {
+            Item::Parts(done) => done,
+            Item::Pending(receiver) => receiver.recv().map_err(|_| VerifyError::Aborted)?,
+        };
+        for part in done.parts {
+            total += add(&mut hasher, part, &mut buffer)?;
+        }
+        drop(done.keep);
+    }
+    Ok((hasher.finish(), total))
+}
+
+fn add(hasher: &mut Hasher, part: Part, buffer: &mut Vec<u8>) -> Result<u64, VerifyError> {
+    match part {
+        Part::Bytes(bytes) => {
+            hasher.update(&bytes);
+            Ok(bytes.len() as u64)
+        }
+        Part::Zeros(len) => {
+            hasher.update_zeros(len);
+            Ok(len)
+        }
+        Part::File { file, len } => {
+            buffer.resize(256 * 1024, 0);
+            let mut file = file.take(len);
+            let mut read = 0;
+            loop {
+                match file.read(buffer) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        hasher.update(&buffer[..n]);
+                        read += n as u64;
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            if read != len {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+            Ok(len)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_the_order_of_places() {
+        let hasher = DiffIdHasher::start(8).unwrap();
+        hasher.bytes(Bytes::from_static(b"one "));
+        let two = hasher.slot();
+        let three = hasher.slot();
+        let done = |parts| Done { parts, keep: Box::new(()) };
+        three.fill(done(vec![Part::Zeros(3)]));
+        two.fill(done(vec![Part::Bytes(Bytes::from_static(b"two "))]));
+        assert_eq!(hasher.finish().unwrap(), (Digest::of(b"one two \0\0\0"), 11));
+    }
+
+    #[test]
+    fn a_dropped_slot_fails() {
+        let hasher = DiffIdHasher::start(8).unwrap();
+        drop(hasher.slot());
+        hasher.bytes(Bytes::from_static(b"more"));
+        assert!(matches!(hasher.finish(), Err(VerifyError::Aborted)));
+    }
+
+    #[test]
+    fn a_short_file_fails() {
+        let hasher = DiffIdHasher::start(8).unwrap();
+        let file = File::open("/dev/null").unwrap();
+        hasher.slot().fill(Done { parts: vec![Part::File { file, len: 1 }], keep: Box::new(()) });
+        assert!(matches!(hasher.finish(), Err(VerifyError::ReadBack(_))));
+    }
+}
