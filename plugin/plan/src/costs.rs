@@ -1,0 +1,80 @@
+//! What a request costs against what a byte costs.
+
+use std::time::Duration;
+
+/// The network between the node and a registry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// Bytes per second, all connections together.
+    pub bandwidth: u64,
+    /// From sending a request to the first byte of its answer.
+    pub round_trip: Duration,
+    /// Requests that run at the same time.
+    pub connections: u32,
+    /// Largest gap to fill, in bytes, whatever the other numbers say; at most [`Costs::MAX_GAP`] is heeded.
+    pub max_gap: u64,
+}
+
+impl Costs {
+    /// Gaps up to this many bytes are filled on any network: the headers of a request and its answer are
+    /// hardly smaller.
+    pub const MIN_GAP: u64 = 4 << 10;
+    /// Gaps of more bytes are never filled for their own sake.
+    pub const MAX_GAP: u64 = 1 << 20;
+    /// Gap bytes in per cent of the bytes that are needed.
+    pub const EXTRA_PERCENT: u64 = 5;
+    /// The same while there are more than [`Costs::MAX_RANGES`] ranges.
+    pub const EXTRA_PERCENT_CROWDED: u64 = 9;
+    /// Gap bytes that are fine however little is needed.
+    pub const EXTRA_FREE: u64 = 4 << 10;
+    /// Gap bytes, in per cent of the bytes needed, that are not worth a second request.
+    pub const NEGLIGIBLE_PERCENT: u64 = 1;
+    /// Ranges that are fine: requests are single ranges over a few connections, so this many take 32 round
+    /// trips over 4 connections, well under a second on most networks.
+    pub const MAX_RANGES: usize = 128;
+
+    /// Size of a gap, in bytes, whose transfer takes as long as asking once more:
+    /// bandwidth × round trip / connections, within [`Costs::MIN_GAP`] and [`Costs::MAX_GAP`].
+    pub fn gap(&self) -> u64 {
+        let in_flight = u128::from(self.bandwidth).saturating_mul(self.round_trip.as_micros()) / 1_000_000;
+        let gap = in_flight / u128::from(self.connections.max(1));
+        let limit = self.max_gap.clamp(Self::MIN_GAP, Self::MAX_GAP);
+        u64::try_from(gap).unwrap_or(u64::MAX).clamp(Self::MIN_GAP, limit)
+    }
+}
+
+impl Default for Costs {
+    /// A modest link to a registry in the same region: 100 Mbit/s, 20 ms, 4 connections. Gap: 61 KiB. A
+    /// faster link with a shorter way (1 Gbit/s, 2 ms) gives the same.
+    fn default() -> Self {
+        Self {
+            bandwidth: 12_500_000,
+            round_trip: Duration::from_millis(20),
+            connections: 4,
+            max_gap: Self::MAX_GAP,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_worth_a_round_trip() {
+        let costs = |bandwidth, millis, connections| Costs {
+            bandwidth,
+            round_trip: Duration::from_millis(millis),
+            connections,
+            ..Costs::default()
+        };
+        assert_eq!(Costs::default().gap(), 62_500);
+        assert_eq!(costs(125_000_000, 2, 4).gap(), 62_500);
+        assert_eq!(costs(12_500_000, 20, 0).gap(), 250_000);
+        assert_eq!(costs(1_000, 1, 4).gap(), Costs::MIN_GAP);
+        assert_eq!(costs(0, 0, 4).gap(), Costs::MIN_GAP);
+        assert_eq!(costs(u64::MAX, u64::MAX, 1).gap(), Costs::MAX_GAP);
+        assert_eq!(Costs { max_gap: 10_000, ..Costs::default() }.gap(), 10_000);
+        assert_eq!(Costs { max_gap: 0, ..Costs::default() }.gap(), Costs::MIN_GAP);
+    }
+}

@@ -1,0 +1,34 @@
+//! What of a layer is missing, and which byte ranges of its blob to ask for: TOC × what the node has → plan.
+//!
+//! Third stage of the way of a layer: toc → **plan** → fetch. A plan is data that can be printed before any
+//! byte moves. This crate does no I/O of its own (the node's files are behind [`Reuse`]), knows nothing of
+//! registries, and must not change what a layer contains: it only says where each file's bytes come from.
+//!
+//! # Which ranges
+//!
+//! A file that the node has comes from there; of all others every data piece is fetched, holes are not. The
+//! pieces' ranges are joined where they touch. What lies between two of them is a *gap*: tar headers, holes,
+//! files that are not needed. A request costs about a round trip, so a gap that arrives faster than that is
+//! better downloaded and thrown away. Gaps are filled smallest first:
+//!
+//! 1. only gaps of at most [`Costs::gap`] bytes, the size that a round trip is worth;
+//! 2. in total at most [`Costs::EXTRA_PERCENT`] of what has to be fetched anyway (pieces, TOC, tar-split), or
+//!    [`Costs::EXTRA_FREE`] bytes if that is more;
+//! 3. while there are still more than [`Costs::MAX_RANGES`] ranges, up to [`Costs::EXTRA_PERCENT_CROWDED`];
+//! 4. if all gaps together, whatever their sizes, are at most [`Costs::NEGLIGIBLE_PERCENT`], they are filled:
+//!    one range, one stream;
+//! 5. if there are more than [`Costs::MAX_RANGES`] ranges in the end, and asking for them would take longer
+//!    than getting everything from the first to the last byte, every gap of rule 1 is filled. That is the
+//!    case of many scattered files so small that their headers are a good part of them.
+//!
+//! So a pull fetches at most 1.09 × (missing pieces + TOC + tar-split), or 4 KiB more than those, except under
+//! rule 5, because a partial pull must never be slower than a whole one.
+
+mod costs;
+mod planning;
+mod ranges;
+mod summary;
+
+pub use costs::Costs;
+pub use planning::{FileSource, Plan, Reuse, plan};
+pub use summary::Summary;

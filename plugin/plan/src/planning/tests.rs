@@ -1,0 +1,142 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A node that has some digests; the donor is a number.
+struct Node(HashMap<(Digest, u64), u32>);
+
+impl Reuse for Node {
+    type Donor = u32;
+
+    fn lookup(&self, wanted: &[(Digest, u64)]) -> Vec<Option<u32>> {
+        wanted.iter().map(|key| self.0.get(key).copied()).collect()
+    }
+}
+
+/// Files as lists of (bytes in the blob, is it a hole), with `header` bytes before each.
+fn toc(files: &[Vec<(u64, bool)>], header: u64) -> Toc {
+    let mut toc = Toc { metadata_bytes: 50 * files.len() as u64, ..Toc::default() };
+    let mut at = 0;
+    for (number, parts) in files.iter().enumerate() {
+        at += header;
+        let (start, first, mut size) = (at, u32::try_from(toc.pieces.len()).unwrap(), 0);
+        for (bytes, hole) in parts {
+            let kind = if *hole { PieceKind::Hole } else { PieceKind::Data };
+            let blob = ByteRange { start: at, end: at + bytes };
+            toc.pieces.push(Piece { blob, file_offset: size, len: bytes * 2, digest: None, kind });
+            at += bytes;
+            size += bytes * 2;
+        }
+        toc.files.push(TocFile {
+            name: number.to_string().into_bytes().into(),
+            size,
+            digest: Digest::of(&number.to_le_bytes()),
+            range: ByteRange { start, end: at },
+            pieces: first..u32::try_from(toc.pieces.len()).unwrap(),
+        });
+    }
+    toc
+}
+
+fn node(toc: &Toc, has: impl Fn(usize) -> bool) -> Node {
+    let files = toc.files.iter().enumerate().filter(|(index, _)| has(*index));
+    Node(files.map(|(index, file)| ((file.digest, file.size), u32::try_from(index).unwrap())).collect())
+}
+
+#[test]
+fn a_node_with_nothing_fetches_one_range() {
+    let toc = toc(&vec![vec![(20_000, false)]; 50], 140);
+    let plan = plan(&toc, &node(&toc, |_| false), &Costs::default());
+    assert_eq!(plan.ranges, [ByteRange { start: 140, end: 50 * 20_140 }]);
+    assert!(plan.whole && plan.sources.iter().all(|source| *source == FileSource::Fetch));
+    assert_eq!((plan.needed_bytes, plan.fetch_bytes), (1_000_000, 1_000_000 + 49 * 140));
+}
+
+#[test]
+fn a_node_with_everything_fetches_nothing() {
+    let toc = toc(&vec![vec![(20_000, false), (15, true)]; 50], 140);
+    let plan = plan(&toc, &node(&toc, |_| true), &Costs::default());
+    assert_eq!((plan.ranges.as_slice(), plan.fetch_bytes, plan.whole), ([].as_slice(), 0, false));
+    assert_eq!((plan.reused_files, plan.reused_bytes), (50, 1_000_000));
+    assert_eq!(plan.sources.get(7), Some(&FileSource::Donor(7)));
+}
+
+#[test]
+fn size_is_part_of_the_key() {
+    let toc = toc(&[vec![(10, false)]], 1);
+    let donor = Node(HashMap::from([((toc.files[0].digest, toc.files[0].size + 1), 0)]));
+    assert_eq!(plan(&toc, &donor, &Costs::default()).reused_files, 0);
+}
+
+#[test]
+fn a_short_answer_means_no_donor() {
+    struct Silent;
+    impl Reuse for Silent {
+        type Donor = ();
+        fn lookup(&self, _: &[(Digest, u64)]) -> Vec<Option<()>> {
+            Vec::new()
+        }
+    }
+    let toc = toc(&[vec![(10, false)], vec![(10, false)]], 1);
+    let plan = plan(&toc, &Silent, &Costs::default());
+    assert_eq!(plan.sources, [FileSource::Fetch, FileSource::Fetch]);
+}
+
+#[test]
+fn large_holes_are_not_fetched() {
+    let toc = toc(&[vec![(100_000, false), (500_000, true), (100_000, false)]], 0);
+    let plan = plan(&toc, &node(&toc, |_| false), &Costs::default());
+    assert_eq!(plan.ranges.len(), 2);
+    assert_eq!(plan.fetch_bytes, 200_000);
+}
+
+#[test]
+fn an_empty_layer_has_an_empty_plan() {
+    let plan = plan(&Toc::default(), &node(&Toc::default(), |_| true), &Costs::default());
+    assert_eq!((plan.sources.len(), plan.ranges.len(), plan.whole), (0, 0, false));
+}
+
+#[test]
+fn summaries_are_for_people_and_machines() {
+    let toc = toc(&vec![vec![(20_000, false)]; 4], 140);
+    let summary = plan(&toc, &node(&toc, |index| index == 1), &Costs::default()).summary();
+    assert_eq!(
+        summary.to_string(),
+        "reuse 1 of 4 files (20000 bytes), fetch 60140 bytes in 2 ranges (60000 needed, 200 of metadata)"
+    );
+    let json = serde_json::to_value(summary).unwrap();
+    assert_eq!((&json["ranges"], &json["whole"]), (&2.into(), &false.into()));
+}
+
+proptest! {
+    #[test]
+    fn every_file_comes_from_one_place(
+        files in prop::collection::vec(
+            (prop::collection::vec((1u64..50_000, prop::bool::weighted(0.2)), 1..5), any::<bool>()), 0..60),
+        header in 0u64..2_000,
+    ) {
+        let (parts, has): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let toc = toc(&parts, header);
+        let plan = plan(&toc, &node(&toc, |index| has[index]), &Costs::default());
+        let end = toc.files.last().map_or(0, |file| file.range.end);
+        let mut needed = 0;
+        for (file, source) in toc.files.iter().zip(&plan.sources) {
+            for piece in toc.pieces_of(file).iter().filter(|piece| piece.kind == PieceKind::Data) {
+                if *source == FileSource::Fetch {
+                    needed += piece.blob.len();
+                    prop_assert!(plan.ranges.iter().any(|range| range.contains(&piece.blob)));
+                }
+            }
+        }
+        prop_assert_eq!(plan.sources.len(), toc.files.len());
+        prop_assert_eq!(plan.needed_bytes, needed);
+        prop_assert_eq!(plan.fetch_bytes, total(&plan.ranges));
+        prop_assert!(plan.ranges.iter().all(|range| range.start >= header && range.end <= end));
+        prop_assert_eq!(plan.reused_files, has.iter().filter(|has| **has).count() as u64);
+        let base = needed + toc.metadata_bytes;
+        let extra = plan.fetch_bytes - needed;
+        prop_assert!(extra * 100 <= base * Costs::EXTRA_PERCENT_CROWDED || extra <= Costs::EXTRA_FREE);
+    }
+}

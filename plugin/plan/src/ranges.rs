@@ -1,0 +1,111 @@
+//! Joining the ranges of needed pieces into ranges worth a request each.
+
+use chunked_core::ByteRange;
+
+use crate::costs::Costs;
+
+/// Ranges to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cover {
+    /// Sorted, apart from each other, none empty.
+    pub ranges: Vec<ByteRange>,
+    /// Bytes wanted, each counted once.
+    pub needed: u64,
+    /// Sum of `ranges`.
+    pub fetched: u64,
+}
+
+/// Covers every byte of `wanted`, filling gaps as the crate's documentation says. `metadata`: bytes fetched
+/// for TOC and tar-split, which raise what may be spent on gaps.
+pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cover {
+    let parts = joined(wanted);
+    let needed = total(&parts);
+    let filled = filled_gaps(&parts, needed.saturating_add(metadata), costs);
+    let mut ranges: Vec<ByteRange> = Vec::new();
+    // Before the first part there is no gap to fill.
+    for (part, filled) in parts.iter().zip(std::iter::once(false).chain(filled)) {
+        match ranges.last_mut() {
+            Some(last) if filled => last.end = part.end,
+            _ => ranges.push(*part),
+        }
+    }
+    let fetched = total(&ranges);
+    Cover { ranges, needed, fetched }
+}
+
+/// Sorted, touching and overlapping ranges made one, empty ones left out.
+fn joined(mut wanted: Vec<ByteRange>) -> Vec<ByteRange> {
+    wanted.retain(|range| !range.is_empty());
+    wanted.sort_unstable();
+    wanted.dedup_by(|next, kept| {
+        let touches = next.start <= kept.end;
+        if touches {
+            kept.end = kept.end.max(next.end);
+        }
+        touches
+    });
+    wanted
+}
+
+/// For each gap between neighbours of `parts` whether it is to be filled.
+fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
+    let mut gaps: Vec<(u64, usize)> = parts
+        .iter()
+        .zip(parts.iter().skip(1))
+        .map(|(before, after)| after.start.saturating_sub(before.end))
+        .zip(0..)
+        .collect();
+    let all = gaps.iter().fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
+    if all <= share(base, Costs::NEGLIGIBLE_PERCENT) {
+        return vec![true; gaps.len()];
+    }
+    gaps.sort_unstable();
+    let limit = costs.gap();
+    let affordable = affordable(&gaps, base, limit);
+    let extra = gaps.iter().take(affordable).fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
+    let requests = gaps.len() - affordable + 1;
+    // Compared in bytes: the whole span has all gaps and one request, and a request is worth `limit` bytes.
+    let slower = limit.saturating_mul(gaps.len() as u64 - affordable as u64) > all.saturating_sub(extra);
+    let count = if requests > Costs::MAX_RANGES && slower {
+        gaps.partition_point(|(gap, _)| *gap <= limit)
+    } else {
+        affordable
+    };
+    let mut filled = vec![false; gaps.len()];
+    for (_, index) in gaps.iter().take(count) {
+        if let Some(filled) = filled.get_mut(*index) {
+            *filled = true;
+        }
+    }
+    filled
+}
+
+/// How many of `gaps`, sorted by size, can be filled within `limit` each and the budget in all.
+fn affordable(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
+    let budget = |percent| share(base, percent).max(Costs::EXTRA_FREE);
+    let (normal, crowded) = (budget(Costs::EXTRA_PERCENT), budget(Costs::EXTRA_PERCENT_CROWDED));
+    let mut extra = 0u64;
+    let mut left = gaps.len();
+    for (gap, _) in gaps {
+        // As many ranges as gaps are left, and one.
+        let budget = if left + 1 > Costs::MAX_RANGES { crowded } else { normal };
+        extra = extra.saturating_add(*gap);
+        if *gap > limit || extra > budget {
+            break;
+        }
+        left -= 1;
+    }
+    gaps.len() - left
+}
+
+fn share(bytes: u64, percent: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// Sum of the lengths of ranges that do not overlap.
+pub(crate) fn total(ranges: &[ByteRange]) -> u64 {
+    ranges.iter().fold(0, |sum: u64, range| sum.saturating_add(range.len()))
+}
+
+#[cfg(test)]
+mod tests;

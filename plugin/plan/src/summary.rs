@@ -1,0 +1,42 @@
+//! A plan in numbers.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a plan costs and saves. Bytes are bytes of the (compressed) blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Non-empty files of the layer.
+    pub files: u64,
+    /// Of these, files that the node has.
+    pub reused_files: u64,
+    /// Bytes of their pieces.
+    pub reused_bytes: u64,
+    /// Bytes of the pieces that are missing.
+    pub needed_bytes: u64,
+    /// Bytes to fetch for them, gaps included.
+    pub fetch_bytes: u64,
+    /// Bytes of TOC and tar-split, fetched already.
+    pub metadata_bytes: u64,
+    /// Ranges to ask for.
+    pub ranges: u64,
+    /// Nothing is reused and one range gets everything.
+    pub whole: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "reuse {} of {} files ({} bytes), fetch {} bytes in {} ranges ({} needed, {} of metadata)",
+            self.reused_files,
+            self.files,
+            self.reused_bytes,
+            self.fetch_bytes,
+            self.ranges,
+            self.needed_bytes,
+            self.metadata_bytes,
+        )
+    }
+}
