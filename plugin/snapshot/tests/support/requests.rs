@@ -1,0 +1,144 @@
+//! Requests as containerd sends them, and what a test wants to know of the answers.
+
+#![allow(dead_code, reason = "not every test uses everything")]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chunked_core::{Digest, chain_id};
+use chunked_proto::containerd::services::snapshots::v1 as wire;
+use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
+use chunked_store::{Flavour, NewLayer, Store, StoreOptions};
+use tonic::{Code, Status};
+
+use crate::serve;
+
+pub type Client = wire::snapshots_client::SnapshotsClient<tonic::transport::Channel>;
+
+pub const REF: &str = "containerd.io/snapshot.ref";
+
+/// Knows the layers `base` and `top`; answers everything else with what the target's label `test` says.
+pub struct TwoLayers {
+    store: Arc<Store>,
+    pub calls: AtomicUsize,
+    slow: Duration,
+}
+
+pub fn diff(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
+}
+
+pub fn top() -> Digest {
+    chain_id(Some(&diff("base")), &diff("top"))
+}
+
+impl RemoteLayers for TwoLayers {
+    fn prepare(
+        &self,
+        request: RemoteRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<RemoteOutcome, RemoteError>> + Send>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (store, slow) = (Arc::clone(&self.store), self.slow);
+        Box::pin(async move {
+            tokio::time::sleep(slow).await;
+            let (name, flavour) = match (request.target, request.parent_chain) {
+                (target, None) if target == diff("base") => ("base", Flavour::Base),
+                (target, Some(parent)) if target == top() && parent == diff("base") => {
+                    ("top", Flavour::Upper)
+                }
+                _ => {
+                    return match request.labels.get("containerd.io/snapshot/test").map(String::as_str) {
+                        Some("unavailable") => Err(RemoteError::Unavailable("registry is down".to_owned())),
+                        Some("integrity") => {
+                            Err(RemoteError::Integrity("layer x: DiffID differs".to_owned()))
+                        }
+                        _ => Ok(RemoteOutcome::NoSource { reason: "unknown".to_owned() }),
+                    };
+                }
+            };
+            let layer = store.commit_layer(
+                store.stage().unwrap(),
+                NewLayer {
+                    diff_id: diff(name),
+                    flavour,
+                    has_whiteouts: false,
+                    implied: Vec::new(),
+                    bytes: 8192,
+                    inodes: 2,
+                    files: Vec::new(),
+                },
+            );
+            Ok(RemoteOutcome::Ready(layer.unwrap()))
+        })
+    }
+}
+
+pub struct Setup {
+    pub _dir: tempfile::TempDir,
+    pub store: Arc<Store>,
+    pub remote: Arc<TwoLayers>,
+    pub client: Client,
+}
+
+pub async fn setup(slow: Duration) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { unused_grace: Duration::ZERO, sync: false };
+    let store = Arc::new(Store::open_with(dir.path(), options).unwrap());
+    let remote = Arc::new(TwoLayers { store: Arc::clone(&store), calls: AtomicUsize::new(0), slow });
+    let socket = dir.path().join("socket");
+    tokio::spawn(serve::serve(Arc::clone(&store), remote.clone(), socket.clone()));
+    while !socket.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let client = serve::connect(&socket).await.unwrap();
+    Setup { _dir: dir, store, remote, client }
+}
+
+pub fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub fn prepare(key: &str, parent: &str, given: &[(&str, &str)]) -> wire::PrepareSnapshotRequest {
+    wire::PrepareSnapshotRequest {
+        snapshotter: "chunked".to_owned(),
+        key: key.to_owned(),
+        parent: parent.to_owned(),
+        labels: labels(given),
+    }
+}
+
+/// A Prepare as containerd's unpacker sends it.
+pub fn extract(namespace: &str, n: usize, target: &Digest, parent: &str) -> wire::PrepareSnapshotRequest {
+    let target = target.to_string();
+    prepare(&format!("{namespace}/{n}/extract-{n}-Xy {target}"), parent, &[(REF, &target)])
+}
+
+pub fn commit(key: &str, name: &str) -> wire::CommitSnapshotRequest {
+    let (key, name) = (key.to_owned(), name.to_owned());
+    wire::CommitSnapshotRequest { key, name, ..Default::default() }
+}
+
+pub async fn list(client: &mut Client, filters: &[String]) -> Result<Vec<Vec<wire::Info>>, Status> {
+    let request = wire::ListSnapshotsRequest { filters: filters.to_vec(), ..Default::default() };
+    let mut stream = client.list(request).await?.into_inner();
+    let mut pages = Vec::new();
+    while let Some(page) = stream.message().await? {
+        pages.push(page.info);
+    }
+    Ok(pages)
+}
+
+/// What containerd does after AlreadyExists: the first committed with this ref and this parent.
+pub async fn find(client: &mut Client, target: &Digest, parent: &str) -> Option<wire::Info> {
+    let filter = format!("labels.\"{REF}\"=={target},parent==\"{parent}\"");
+    let found = list(client, &[filter]).await.unwrap().concat();
+    found.into_iter().find(|info| info.kind() == wire::Kind::Committed && info.parent == parent)
+}
+
+pub fn code<T: std::fmt::Debug>(result: Result<T, Status>) -> Code {
+    result.unwrap_err().code()
+}

@@ -1,0 +1,34 @@
+//! A minimal listener and client for tests and benches; the product's is in the binary.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chunked_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
+use chunked_snapshot::{RemoteLayers, ServiceOptions, service};
+use chunked_store::Store;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+
+/// Serves until the runtime ends.
+pub async fn serve(store: Arc<Store>, remote: Arc<dyn RemoteLayers>, socket: PathBuf) -> std::io::Result<()> {
+    let listener = UnixListener::bind(&socket)?;
+    Server::builder()
+        .add_service(service(store, remote, ServiceOptions::default()))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+        .map_err(std::io::Error::other)
+}
+
+/// A client of the service at `socket`.
+#[allow(dead_code, reason = "not every user of this module calls the service")]
+pub async fn connect(socket: &Path) -> Result<SnapshotsClient<Channel>, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
+    Ok(SnapshotsClient::new(channel))
+}

@@ -1,0 +1,106 @@
+//! SQLite connections of `state.db`: one writer behind a mutex, a few pooled readers, and the thread that
+//! makes the write-ahead log durable.
+
+mod durable;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::error::StoreError;
+use durable::WalSync;
+
+/// Idle read connections kept for the next caller.
+const POOL: usize = 4;
+/// Prepared statements kept per connection; more than the store has.
+const STATEMENTS: usize = 64;
+
+/// The state database. WAL with `synchronous=NORMAL`: a commit is a write to the log without waiting for
+/// the disk, because containerd calls Commit, Remove and Update inside its own transaction (containerd.md
+/// §3). A commit survives the death of the daemon at once and a power cut ~20 ms later, or when
+/// [`Database::sync`] returned.
+#[derive(Debug)]
+pub(crate) struct Database {
+    write: Arc<Mutex<Connection>>,
+    readers: Mutex<Vec<Connection>>,
+    path: PathBuf,
+    wal: WalSync,
+    new: bool,
+}
+
+impl Database {
+    /// Opens or creates the database at `path` and brings its schema up to date. With `sync` off, nothing
+    /// waits for the disk (tests).
+    pub(crate) fn open(path: &Path, sync: bool) -> Result<Self, StoreError> {
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let level = if sync { "NORMAL" } else { "OFF" };
+        connection.pragma_update(None, "synchronous", level)?;
+        // Checkpoints wait for the disk; the WAL thread makes them where no caller waits.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let new = schema::migrate(&mut connection)?;
+        let write = Arc::new(Mutex::new(connection));
+        let checkpoint = connect(path, OpenFlags::empty())?;
+        checkpoint.pragma_update(None, "synchronous", level)?;
+        let wal = WalSync::start(path, Arc::clone(&write), checkpoint, sync)?;
+        Ok(Self { write, readers: Mutex::default(), path: path.to_owned(), wal, new })
+    }
+
+    /// True when this opening created the database.
+    pub(crate) fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// Runs `work` in one write transaction; rolled back when it fails. Keep it short: every state change
+    /// of the daemon waits for it.
+    pub(crate) fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.write.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        drop(connection);
+        self.wal.written();
+        Ok(value)
+    }
+
+    /// Runs `work` on a read connection; it sees one state of the database. Readers never wait for writers.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let pooled = self.readers.lock().pop();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => connect(&self.path, OpenFlags::empty())?,
+        };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let value = work(&transaction);
+        transaction.finish()?;
+        let mut readers = self.readers.lock();
+        if readers.len() < POOL {
+            readers.push(connection);
+        }
+        value
+    }
+
+    /// Returns when every transaction committed so far is on disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.wal.sync()
+    }
+}
+
+fn connect(path: &Path, extra: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}

@@ -1,0 +1,175 @@
+//! What can go wrong in the store, and how a caller should class it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::snapshot::Kind;
+
+/// How a caller reacts to a [`StoreError`]; the snapshot service maps it to a gRPC code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The named snapshot or parent does not exist.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// The snapshot is in a state that forbids the operation.
+    FailedPrecondition,
+    /// The request can never succeed.
+    InvalidArgument,
+    /// The disk or the database failed.
+    Internal,
+}
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A database failed.
+    #[error("state database: {source}")]
+    Database {
+        /// Why it failed.
+        #[from]
+        source: rusqlite::Error,
+    },
+    /// A value in the database is not what this version writes.
+    #[error("state database: {what} of {name} is broken")]
+    BrokenRow {
+        /// Which column.
+        what: &'static str,
+        /// Of which row.
+        name: String,
+    },
+    /// Another process has the root open.
+    #[error("{root} is in use by another daemon; stop it, or choose another root")]
+    Busy {
+        /// The store's root.
+        root: PathBuf,
+    },
+    /// The root cannot be part of overlay mount options.
+    #[error("root {root:?} {reason}; choose another root")]
+    Root {
+        /// The store's root.
+        root: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The database was written by a newer version.
+    #[error(
+        "state database has schema {found}, this version knows up to {known}; install the newer version again"
+    )]
+    NewerSchema {
+        /// Version in the file.
+        found: i64,
+        /// Newest version known here.
+        known: i64,
+    },
+    /// No snapshot of this name.
+    #[error("snapshot {name:?}: not found")]
+    NotFound {
+        /// Key or committed name.
+        name: String,
+    },
+    /// No snapshot of the parent's name.
+    #[error("parent snapshot {name:?}: not found")]
+    ParentNotFound {
+        /// The parent's name.
+        name: String,
+    },
+    /// The key or name is taken.
+    #[error("snapshot {name:?}: already exists")]
+    Exists {
+        /// Key or committed name.
+        name: String,
+    },
+    /// The parent of a new snapshot is not committed.
+    #[error("parent snapshot {name:?} is not committed")]
+    ParentNotCommitted {
+        /// The parent's name.
+        name: String,
+    },
+    /// The parent of a rebasing commit is not committed.
+    #[error("new parent snapshot {name:?} is not committed")]
+    RebaseNotCommitted {
+        /// The parent's name.
+        name: String,
+    },
+    /// A commit names another parent than the snapshot has.
+    #[error("snapshot {name:?} has parent {parent:?} already, it cannot move to {wanted:?}")]
+    OtherParent {
+        /// Key of the snapshot.
+        name: String,
+        /// The parent it has.
+        parent: String,
+        /// The parent the commit names.
+        wanted: String,
+    },
+    /// The operation needs another kind of snapshot.
+    #[error("snapshot {name:?} is {kind}, cannot {what} it")]
+    WrongKind {
+        /// Key or name.
+        name: String,
+        /// What it is.
+        kind: Kind,
+        /// What was tried.
+        what: &'static str,
+    },
+    /// Children keep a snapshot alive.
+    #[error("cannot remove snapshot {name:?} with child {child:?}")]
+    HasChild {
+        /// The parent.
+        name: String,
+        /// One of its children.
+        child: String,
+    },
+    /// The directory behind a row is gone.
+    #[error(
+        "snapshot {name:?} is damaged: its directory {path} is missing; remove the images and containers that use it, \
+         wait for garbage collection, and pull the image again"
+    )]
+    Damaged {
+        /// The damaged snapshot.
+        name: String,
+        /// The directory that should be there.
+        path: PathBuf,
+    },
+    /// A name is empty, or a layer does not fit where it should go.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl StoreError {
+    /// The class of this error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::ParentNotFound { .. } => ErrorKind::NotFound,
+            Self::Exists { .. } => ErrorKind::AlreadyExists,
+            Self::WrongKind { .. }
+            | Self::HasChild { .. }
+            | Self::RebaseNotCommitted { .. }
+            | Self::Damaged { .. } => ErrorKind::FailedPrecondition,
+            Self::ParentNotCommitted { .. } | Self::OtherParent { .. } | Self::Invalid(_) => {
+                ErrorKind::InvalidArgument
+            }
+            Self::Io { .. }
+            | Self::Database { .. }
+            | Self::BrokenRow { .. }
+            | Self::Busy { .. }
+            | Self::Root { .. }
+            | Self::NewerSchema { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Adds what was tried, and on which path, to an I/O error.
+pub(crate) fn at<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> StoreError {
+    move |source| StoreError::Io { what, path: path.to_owned(), source: source.into() }
+}

@@ -1,0 +1,56 @@
+//! The layer store: immutable layer directories keyed by DiffID, the snapshots that point into them, and
+//! the index of their files.
+//!
+//! In the flow: a verified staging tree comes in from assemble and verify ([`Store::stage`],
+//! [`Store::commit_layer`]); plan asks for donors ([`Store::lookup`]); the snapshot service creates,
+//! commits and removes snapshots and adopts layers ([`Store::adopt`]).
+//!
+//! It must not talk to the network, know about registries or gRPC, or trust anything in a layer: whether a
+//! tree is what its DiffID says was proven before it came here.
+//!
+//! # On disk
+//!
+//! ```text
+//! ROOT/lock                    flock: one daemon per root
+//! ROOT/state.db                snapshots and layers (SQLite, WAL)
+//! ROOT/index.db                files of layers by digest; can be deleted at any time
+//! ROOT/snapshots/<id>/fs       a layer's tree, or the upper directory of a snapshot
+//! ROOT/snapshots/<id>/work     overlay work directory of an active snapshot with parents
+//! ROOT/snapshots/<id>/layer.json, files   only for layers: what the row and the index rows said
+//! ROOT/staging/<id>/fs         a layer being built
+//! ROOT/trash/<id>              waits for `cleanup`
+//! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
+//! ```
+//!
+//! # Crash order
+//!
+//! Data on disk, then rename, then row, then index rows. A row is the commit point: a directory without one
+//! is rubbish (or, with `layer.json`, a layer whose row can be written again), a row without its directory
+//! is damage that is reported and can be healed by pulling the layer again.
+
+mod adopt;
+mod cleanup;
+mod database;
+mod error;
+mod index;
+mod layer;
+mod layout;
+mod marker;
+mod publish;
+mod reconcile;
+mod rows;
+mod snapshot;
+mod staging;
+mod store;
+#[cfg(test)]
+mod testing;
+mod usage;
+
+pub use adopt::Adoption;
+pub use cleanup::Cleaned;
+pub use error::{ErrorKind, StoreError};
+pub use layer::{Flavour, LayerId, LayerPin, NewFile, NewLayer};
+pub use snapshot::{Kind, LabelChange, Labels, Mountable, NewSnapshot, Snapshot};
+pub use staging::Staging;
+pub use store::{Donor, Store, StoreOptions};
+pub use usage::Usage;

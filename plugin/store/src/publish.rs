@@ -1,0 +1,124 @@
+//! From a staging tree to a layer.
+
+use std::sync::Arc;
+
+use rusqlite::params;
+
+use crate::error::{StoreError, at};
+use crate::layer::{LayerPin, NewLayer};
+use crate::rows::{LayerRow, Serves};
+use crate::staging::Staging;
+use crate::store::{Inner, now};
+use crate::{marker, rows};
+
+pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> Result<LayerPin, StoreError> {
+    check(layer)?;
+    if let Some(pin) = known(inner, layer)? {
+        return Ok(pin);
+    }
+    let row = LayerRow {
+        id: staging.id(),
+        diff_id: layer.diff_id,
+        serves: Serves::of(layer.flavour, layer.has_whiteouts),
+        context: layer.implied.is_empty().then(Vec::new),
+        bytes: layer.bytes,
+        inodes: layer.inodes,
+        has_whiteouts: layer.has_whiteouts,
+        implied: layer.implied.clone(),
+        created: now(),
+    };
+    marker::write(staging.dir(), &row, &layer.files)?;
+    write_out(inner)?;
+    // Another job may have finished the same layer meanwhile, for the other place in the stack.
+    let one_at_a_time = inner.publishing.lock();
+    if let Some(pin) = known(inner, layer)? {
+        return Ok(pin);
+    }
+    let pin = publish(inner, staging, &row)?;
+    drop(one_at_a_time);
+    inner.database.sync()?;
+    inner.index.insert(row.id, &layer.files);
+    Ok(pin)
+}
+
+fn known(inner: &Arc<Inner>, layer: &NewLayer) -> Result<Option<LayerPin>, StoreError> {
+    let pin = inner.pin_layer(&layer.diff_id, layer.flavour)?;
+    if let Some(pin) = &pin {
+        inner.database.write(|db| rows::touch_layer(db, pin.id().get()))?;
+    }
+    Ok(pin)
+}
+
+/// Commits a second directory of a layer that is known, for another context.
+pub(crate) fn commit_twin(
+    inner: &Arc<Inner>,
+    staging: Staging,
+    row: &LayerRow,
+) -> Result<LayerPin, StoreError> {
+    write_out(inner)?;
+    let pin = publish(inner, staging, row)?;
+    inner.database.sync()?;
+    Ok(pin)
+}
+
+/// Puts the staging tree's data on disk.
+fn write_out(inner: &Inner) -> Result<(), StoreError> {
+    if inner.options.sync { inner.layout.sync_data() } else { Ok(()) }
+}
+
+/// Rename and row, after the data; the marker files are written already.
+fn publish(inner: &Arc<Inner>, mut staging: Staging, row: &LayerRow) -> Result<LayerPin, StoreError> {
+    let dir = inner.layout.snapshot(row.id);
+    std::fs::rename(staging.dir(), &dir).map_err(at("publish", &dir))?;
+    staging.keep();
+    // If anything fails from here on, the next start finds a directory with a marker and writes the row
+    // itself.
+    if inner.options.sync {
+        inner.layout.sync_names()?;
+    }
+    let pin = inner.pin(row.id);
+    inner.layers.write().insert(row.id);
+    inner.database.write(|db| {
+        rows::insert_layer(db, row)?;
+        heal(inner, db, row)
+    })?;
+    Ok(pin)
+}
+
+/// Snapshots whose layer directory was lost get the new one, when it is certainly the same tree.
+fn heal(inner: &Inner, db: &rusqlite::Connection, row: &LayerRow) -> Result<(), StoreError> {
+    let missing = inner.missing.read().clone();
+    if missing.is_empty() || row.context.as_deref() != Some(&[]) {
+        return Ok(());
+    }
+    let mut statement =
+        db.prepare("SELECT id FROM layers WHERE diff_id = ?1 AND id <> ?2 AND has_whiteouts = ?3")?;
+    let same =
+        statement.query_map(params![row.diff_id.as_bytes(), row.id, row.has_whiteouts], |row| row.get(0))?;
+    for id in same {
+        let id: u64 = id?;
+        let usable = rows::layer(db, id)?.is_some_and(|old| old.serves == row.serves);
+        if missing.contains(&id) && usable {
+            db.execute("UPDATE snapshots SET dir = ?2, layer = ?2 WHERE layer = ?1", params![id, row.id])?;
+            db.execute("DELETE FROM layers WHERE id = ?1", [id])?;
+            tracing::info!(layer = row.id, damaged = id, "layer pulled again, damaged snapshots repaired");
+        }
+    }
+    Ok(())
+}
+
+fn check(layer: &NewLayer) -> Result<(), StoreError> {
+    let clean = |path: &[u8]| {
+        !path.contains(&0) && path.split(|b| *b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+    };
+    match layer.implied.iter().find(|path| !clean(path)) {
+        Some(path) => {
+            let path = String::from_utf8_lossy(path).into_owned();
+            Err(StoreError::Invalid(format!(
+                "layer {}: implied directory {path:?} is not a clean path",
+                layer.diff_id
+            )))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,145 @@
+//! Start-up: makes rows and directories agree again after a crash.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::database::Database;
+use crate::error::{StoreError, at};
+use crate::layout::{Layout, make_dir};
+use crate::rows::LayerRow;
+use crate::{marker, rows};
+
+/// What is really there.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Layers with row and directory.
+    pub(crate) layers: HashSet<u64>,
+    /// Directories that rows of snapshots name and that are gone.
+    pub(crate) missing: HashSet<u64>,
+}
+
+/// Rows and directories, as found.
+struct State {
+    layers: HashSet<u64>,
+    snapshots: HashSet<u64>,
+    directories: HashSet<u64>,
+    /// Names in `snapshots` that no version of the store makes.
+    strangers: Vec<String>,
+}
+
+pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreError> {
+    for name in names(&layout.staging())? {
+        layout.discard(&layout.staging().join(&name), &name)?;
+    }
+    let state = read(layout, database)?;
+    let recovered = unowned(layout, database, &state)?;
+    let highest = state.directories.iter().chain(&state.snapshots).chain(&state.layers).copied().max();
+    database.write(|db| {
+        for row in &recovered {
+            rows::insert_layer(db, row)?;
+        }
+        db.execute("UPDATE ids SET next = MAX(next, ?1)", [highest.unwrap_or(0) + 1])?;
+        // A layer that is gone and that no snapshot needs is no loss.
+        for id in state.layers.difference(&state.directories) {
+            if !rows::layer_is_used(db, *id)? {
+                db.execute("DELETE FROM layers WHERE id = ?1", [id])?;
+            }
+        }
+        Ok(())
+    })?;
+    let missing: HashSet<u64> = state.snapshots.difference(&state.directories).copied().collect();
+    for id in &missing {
+        tracing::error!(path = %layout.snapshot(*id).display(), "directory of a snapshot is missing, it is marked damaged");
+    }
+    let layers = state.layers.intersection(&state.directories).copied();
+    Ok(Found { layers: layers.chain(recovered.iter().map(|row| row.id)).collect(), missing })
+}
+
+fn read(layout: &Layout, database: &Database) -> Result<State, StoreError> {
+    let ids = |sql: &str| {
+        database.read(|db| {
+            let mut statement = db.prepare(sql)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<HashSet<u64>, _>>()?)
+        })
+    };
+    let mut state = State {
+        layers: ids("SELECT id FROM layers")?,
+        snapshots: ids("SELECT dir FROM snapshots")?,
+        directories: HashSet::new(),
+        strangers: Vec::new(),
+    };
+    for name in names(&layout.snapshots())? {
+        match name.parse::<u64>() {
+            Ok(id) if id.to_string() == name => drop(state.directories.insert(id)),
+            _ => state.strangers.push(name),
+        }
+    }
+    Ok(state)
+}
+
+/// Finds the directories without a row: layers get their row back, the rest goes to the trash.
+fn unowned(layout: &Layout, database: &Database, state: &State) -> Result<Vec<LayerRow>, StoreError> {
+    let mut recovered: Vec<LayerRow> = Vec::new();
+    for id in &state.directories {
+        if state.layers.contains(id) || state.snapshots.contains(id) && !is_layer(layout, *id) {
+            continue;
+        }
+        let row = marker::read_layer(&layout.snapshot(*id), *id);
+        match row {
+            Some(row) if state.snapshots.contains(id) || !is_known(database, &recovered, &row)? => {
+                tracing::info!(layer = id, diff_id = %row.diff_id, "row of a layer written again from its marker");
+                recovered.push(row);
+            }
+            _ => abandon(layout, database, &id.to_string())?,
+        }
+    }
+    for name in &state.strangers {
+        abandon(layout, database, name)?;
+    }
+    Ok(recovered)
+}
+
+fn is_layer(layout: &Layout, id: u64) -> bool {
+    layout.snapshot(id).join(marker::LAYER).exists()
+}
+
+fn is_known(database: &Database, recovered: &[LayerRow], row: &LayerRow) -> Result<bool, StoreError> {
+    let same = |other: &LayerRow| other.diff_id == row.diff_id && other.serves == row.serves;
+    let flavours = [crate::Flavour::Base, crate::Flavour::Upper];
+    for flavour in flavours.into_iter().filter(|flavour| row.serves.allows(*flavour)) {
+        if database.read(|db| rows::layers_of(db, &row.diff_id, flavour))?.iter().any(same) {
+            return Ok(true);
+        }
+    }
+    Ok(recovered.iter().any(same))
+}
+
+/// A directory nobody owns goes to the trash. But if the whole database is new, it was lost, and the
+/// directory may be a running container's: that one is only moved aside (an overlay mount does not mind)
+/// and kept.
+fn abandon(layout: &Layout, database: &Database, name: &str) -> Result<(), StoreError> {
+    let path = layout.snapshots().join(name);
+    if !database.is_new() {
+        tracing::info!(path = %path.display(), "directory without a row goes to the trash");
+        return layout.discard(&path, name).map(drop);
+    }
+    let orphans = layout.orphans();
+    if !orphans.exists() {
+        make_dir(&orphans, 0o700)?;
+    }
+    tracing::warn!(path = %path.display(), "state database is new, its old snapshots are kept in {}", orphans.display());
+    let target = orphans.join(name);
+    std::fs::rename(&path, &target).map_err(at("move aside", &path))
+}
+
+fn names(path: &Path) -> Result<Vec<String>, StoreError> {
+    let list = || -> std::io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(path)?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    list().map_err(at("list", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! A layer being built.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::StoreError;
+use crate::layout::make_dir;
+use crate::store::Inner;
+
+/// A tree that is not a layer yet. Dropping it deletes everything below it, so drop it where blocking is
+/// fine.
+#[derive(Debug)]
+pub struct Staging {
+    inner: Arc<Inner>,
+    id: u64,
+    dir: PathBuf,
+    fs: PathBuf,
+    kept: bool,
+}
+
+impl Staging {
+    pub(crate) fn new(inner: &Arc<Inner>) -> Result<Self, StoreError> {
+        let id = inner.ids.next(&inner.database)?;
+        let dir = inner.layout.staging().join(id.to_string());
+        make_dir(&dir, 0o700)?;
+        let staging = Self { inner: Arc::clone(inner), id, fs: dir.join("fs"), dir, kept: false };
+        make_dir(&staging.fs, 0o755)?;
+        Ok(staging)
+    }
+
+    /// The empty tree to fill: absolute path, mode 0755, owned by the daemon's user.
+    pub fn fs(&self) -> &Path {
+        &self.fs
+    }
+
+    /// The directory around the tree, for the layer's marker files.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The id the layer will have.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Says that the directory moved to its final place.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // First out of the way in one step: a half-deleted tree must not look like anything else.
+        let removed = self.inner.layout.discard(&self.dir, &self.id.to_string()).map(|trash| {
+            if let Err(error) = std::fs::remove_dir_all(&trash) {
+                tracing::debug!(path = %trash.display(), %error, "left in the trash for cleanup");
+            }
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "staging directory stays until the next start");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The handle everything goes through.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chunked_core::Digest;
+use parking_lot::{Mutex, RwLock};
+
+use crate::database::Database;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::layer::{Flavour, LayerId, LayerPin, NewLayer, Pins};
+use crate::layout::Layout;
+use crate::staging::Staging;
+use crate::{publish, reconcile, rows};
+
+/// How a store behaves.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// How long `cleanup` keeps a layer that no snapshot uses: all layers of an image are made at its first
+    /// Prepare, and a cancelled pull is tried again.
+    pub unused_grace: Duration,
+    /// Wait for the disk before a layer is committed or adopted. Off only for tests and throw-away stores.
+    pub sync: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { unused_grace: Duration::from_secs(600), sync: true }
+    }
+}
+
+/// Where the bytes of a wanted file can be copied from. A hint: the file may be gone or damaged, so open it
+/// beneath `root`, and hash what you copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Donor {
+    /// The layer that holds the file.
+    pub layer: LayerId,
+    /// The file, relative to `root`.
+    pub path: Vec<u8>,
+    /// That layer's tree, absolute.
+    pub root: PathBuf,
+}
+
+/// The store of one root. Cloning gives another handle to the same store; its methods block, some on the
+/// disk.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) options: StoreOptions,
+    pub(crate) database: Database,
+    pub(crate) index: Index,
+    pub(crate) ids: Ids,
+    /// Lock order: `pins` before the database's writer.
+    pub(crate) pins: Mutex<Pins>,
+    /// Layers whose directory exists; rows of the index for any other are stale.
+    pub(crate) layers: RwLock<HashSet<u64>>,
+    /// Directories that rows name and that were not there at start-up.
+    pub(crate) missing: RwLock<HashSet<u64>>,
+    /// One adoption at a time decides about implied directories.
+    pub(crate) settling: Mutex<()>,
+    /// One layer at a time gets its row, so that none gets two.
+    pub(crate) publishing: Mutex<()>,
+    pub(crate) cleaning: Mutex<()>,
+    pub(crate) layout: Layout,
+}
+
+impl Store {
+    /// Opens or creates the store at `root` with default options.
+    ///
+    /// Puts right what a crash left behind: see the crate's documentation, "Crash order".
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, StoreOptions::default())
+    }
+
+    /// Opens or creates the store at `root`.
+    pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let layout = Layout::open(root)?;
+        let database = Database::open(&layout.root().join("state.db"), options.sync)?;
+        let found = reconcile::run(&layout, &database)?;
+        let index = Index::open(&layout.root().join("index.db"));
+        index.reconcile(&layout, &found.layers);
+        let inner = Inner {
+            options,
+            ids: Ids::default(),
+            database,
+            index,
+            pins: Mutex::default(),
+            layers: RwLock::new(found.layers),
+            missing: RwLock::new(found.missing),
+            settling: Mutex::default(),
+            publishing: Mutex::default(),
+            cleaning: Mutex::default(),
+            layout,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store's root: absolute, UTF-8, and free of characters that overlay mount options would need
+    /// escaped.
+    pub fn root(&self) -> &Path {
+        self.inner.layout.root()
+    }
+
+    /// An empty tree to build a layer in.
+    pub fn stage(&self) -> Result<Staging, StoreError> {
+        Staging::new(&self.inner)
+    }
+
+    /// Makes a finished tree a layer: data on disk, rename, row, index rows. When the layer is there
+    /// already, the staging tree is deleted and the old layer returned.
+    #[allow(clippy::needless_pass_by_value, reason = "a layer is committed once")]
+    pub fn commit_layer(&self, staging: Staging, layer: NewLayer) -> Result<LayerPin, StoreError> {
+        publish::commit(&self.inner, staging, &layer)
+    }
+
+    /// The layer with this DiffID for this place in the stack, if it is here.
+    pub fn layer(&self, diff_id: &Digest, flavour: Flavour) -> Result<Option<LayerPin>, StoreError> {
+        self.inner.pin_layer(diff_id, flavour)
+    }
+
+    /// For each wanted (digest, length in bytes) a file of some layer that had this content when it was
+    /// committed.
+    pub fn lookup(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Donor>> {
+        let layers = self.inner.layers.read().clone();
+        let found = self.inner.index.lookup(wanted, &layers);
+        found
+            .into_iter()
+            .map(|hit| {
+                hit.map(|(id, path)| Donor { layer: LayerId(id), path, root: self.inner.layout.fs(id) })
+            })
+            .collect()
+    }
+}
+
+impl Inner {
+    pub(crate) fn pin_layer(
+        self: &Arc<Self>,
+        diff_id: &Digest,
+        flavour: Flavour,
+    ) -> Result<Option<LayerPin>, StoreError> {
+        // Pinned before anyone can decide to delete it: cleanup holds the same lock.
+        let mut pins = self.pins.lock();
+        let rows = self.database.read(|db| rows::layers_of(db, diff_id, flavour))?;
+        let known = self.layers.read();
+        let id = rows.into_iter().map(|row| row.id).find(|id| known.contains(id));
+        Ok(id.map(|id| LayerPin::new(self, &mut pins, LayerId(id))))
+    }
+
+    pub(crate) fn pin(self: &Arc<Self>, id: u64) -> LayerPin {
+        LayerPin::new(self, &mut self.pins.lock(), LayerId(id))
+    }
+}
+
+/// Hands out directory ids. Taken from the database in blocks, so that most calls write nothing and no id
+/// comes twice, even after a crash.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    /// Next id, and the end of the block it is from.
+    block: Mutex<(u64, u64)>,
+}
+
+const BLOCK: u64 = 64;
+
+impl Ids {
+    pub(crate) fn next(&self, database: &Database) -> Result<u64, StoreError> {
+        let mut block = self.block.lock();
+        if block.0 == block.1 {
+            let end = database.write(|db| rows::take_ids(db, BLOCK))?;
+            *block = (end.saturating_sub(BLOCK), end);
+        }
+        let id = block.0;
+        block.0 += 1;
+        Ok(id)
+    }
+}
+
+/// Nanoseconds since the epoch, for the database.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,82 @@
+//! Stores and layers for tests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chunked_core::{Digest, chain_id};
+use tempfile::TempDir;
+
+use crate::{
+    Adoption, Flavour, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Snapshot, Store, StoreOptions,
+};
+
+/// A store below a temporary directory, that can be closed and opened again.
+pub(crate) struct Temporary {
+    pub(crate) dir: TempDir,
+}
+
+impl Temporary {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        self.open_with(Duration::ZERO)
+    }
+
+    pub(crate) fn open_with(&self, unused_grace: Duration) -> Store {
+        Store::open_with(self.dir.path(), StoreOptions { unused_grace, sync: false }).unwrap()
+    }
+}
+
+/// Text of a layer's `usr/bin/tool`, the only file worth finding again.
+pub(crate) fn content(name: &str) -> Vec<u8> {
+    format!("content of {name}\n").into_bytes()
+}
+
+/// A layer without whiteouts, whose DiffID is the digest of `name`; with these implied directories.
+pub(crate) fn layer(store: &Store, name: &str, implied: &[&str]) -> LayerPin {
+    layer_with(store, name, implied, |_| ())
+}
+
+pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl FnOnce(&Path)) -> LayerPin {
+    let staging = store.stage().unwrap();
+    for dir in implied {
+        std::fs::create_dir_all(staging.fs().join(dir)).unwrap();
+    }
+    std::fs::create_dir_all(staging.fs().join("usr/bin")).unwrap();
+    std::fs::write(staging.fs().join("usr/bin/tool"), content(name)).unwrap();
+    fill(staging.fs());
+    let text = content(name);
+    let file = NewFile { path: b"usr/bin/tool".to_vec(), digest: Digest::of(&text), size: text.len() as u64 };
+    let new = NewLayer {
+        diff_id: Digest::of(name.as_bytes()),
+        flavour: Flavour::Upper,
+        has_whiteouts: false,
+        implied: implied.iter().map(|path| path.as_bytes().to_vec()).collect(),
+        bytes: 4096,
+        inodes: 4,
+        files: vec![file],
+    };
+    store.commit_layer(staging, new).unwrap()
+}
+
+pub(crate) fn adopt(store: &Store, layer: &LayerPin, name: &str, parent: Option<&Snapshot>) -> Snapshot {
+    let below = parent.map(|parent| parent.labels[chunked_core::labels::SNAPSHOT_REF].parse().unwrap());
+    let target = chain_id(below.as_ref(), &Digest::of(name.as_bytes())).to_string();
+    let parent = parent.map(|parent| parent.name.as_str());
+    store.adopt(layer, &Adoption { target: &target, parent, labels: &Labels::new() }).unwrap()
+}
+
+pub(crate) fn create(
+    store: &Store,
+    kind: Kind,
+    name: &str,
+    parent: Option<&str>,
+) -> Result<crate::Mountable, crate::StoreError> {
+    store.create(&NewSnapshot { name, kind, parent, labels: &Labels::new(), owner: None })
+}
+
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
