@@ -1,12 +1,13 @@
 //! Files too long for one buffer: written part by part, by several workers.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use chunked_core::Digest;
+use chunked_core::{Digest, Sparse};
 use chunked_verify::{DiffIdHasher, Done, Part};
 
 use crate::content::FetchedPiece;
@@ -161,7 +162,8 @@ pub(crate) struct Streamed {
     digest: DiffIdHasher,
     held: Vec<Bytes>,
     weight: u64,
-    offset: u64,
+    /// Where the payload still to come lies in the file: offset and length of each part.
+    parts: VecDeque<(u64, u64)>,
 }
 
 /// The digest of a streamed file, still being computed.
@@ -173,8 +175,9 @@ pub(crate) struct Pending {
 }
 
 impl Streamed {
-    pub(crate) fn new(file: Arc<BigFile>) -> Result<Self, AssembleError> {
-        Ok(Self { file, digest: DiffIdHasher::start(16)?, held: Vec::new(), weight: 0, offset: 0 })
+    pub(crate) fn new(file: Arc<BigFile>, sparse: Option<Sparse>) -> Result<Self, AssembleError> {
+        let parts = sparse.map_or_else(|| vec![(0, file.size)], |sparse| sparse.parts).into();
+        Ok(Self { file, digest: DiffIdHasher::start(16)?, held: Vec::new(), weight: 0, parts })
     }
 
     pub(crate) fn write(&mut self, bytes: Bytes, dispatcher: &Dispatcher) {
@@ -187,16 +190,23 @@ impl Streamed {
     }
 
     fn flush(&mut self, dispatcher: &Dispatcher) {
-        let held = std::mem::take(&mut self.held);
-        let (file, mut offset) = (Arc::clone(&self.file), self.offset);
-        self.offset += std::mem::take(&mut self.weight);
+        let mut writes = Vec::with_capacity(self.held.len());
+        for mut bytes in std::mem::take(&mut self.held) {
+            while let (false, Some((offset, room))) = (bytes.is_empty(), self.parts.front_mut()) {
+                let n = usize::try_from(*room).map_or(bytes.len(), |room| room.min(bytes.len()));
+                writes.push((*offset, bytes.split_to(n)));
+                *offset += n as u64;
+                *room -= n as u64;
+                if *room == 0 {
+                    self.parts.pop_front();
+                }
+            }
+        }
+        self.weight = 0;
+        let file = Arc::clone(&self.file);
         file.enter();
         dispatcher.run(move |progress| {
-            let written = held.iter().try_for_each(|bytes| {
-                file.write(bytes, offset)?;
-                offset += bytes.len() as u64;
-                Ok(())
-            });
+            let written = writes.iter().try_for_each(|(offset, bytes)| file.write(bytes, *offset));
             if let Err(error) = written.and_then(|()| file.leave()) {
                 progress.fail(error);
             }
@@ -213,6 +223,7 @@ impl Streamed {
 impl Pending {
     pub(crate) fn finish(self, progress: &Progress) -> Result<(), AssembleError> {
         let (digest, size) = self.digest.finish()?;
+        // Of a sparse file the payload was hashed, not the content: it cannot be a donor.
         if size == self.size {
             progress.stored(Stored { path: self.path, digest, size });
         }

@@ -137,7 +137,7 @@ impl Extractor {
                 if *have == len {
                     return self.close();
                 }
-                if len > BIG_FILE && !is_sparse(entry) { self.grow(len) } else { Ok(()) }
+                if len > BIG_FILE { self.grow(len) } else { Ok(()) }
             }
             Open::Big { file, left } => {
                 *left = left.saturating_sub(bytes.len() as u64);
@@ -150,8 +150,13 @@ impl Extractor {
     /// Turns the open small file into a streamed one.
     fn grow(&mut self, len: u64) -> Result<(), AssembleError> {
         if let Open::Small { placed, entry, data, have } = std::mem::replace(&mut self.open, Open::None) {
+            let sparse = match &entry.kind {
+                Kind::File { sparse, .. } => sparse.clone(),
+                _ => None,
+            };
+            let real_size = sparse.as_ref().map_or(len, |sparse| sparse.real_size);
             let job = placed.job(*entry, Content::Inline(Vec::new()), None);
-            let mut file = Box::new(Streamed::new(BigFile::create(job, len)?)?);
+            let mut file = Box::new(Streamed::new(BigFile::create(job, real_size)?, sparse)?);
             for bytes in data {
                 file.write(bytes, &self.dispatcher);
             }

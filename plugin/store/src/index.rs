@@ -82,6 +82,13 @@ impl Index {
         }
     }
 
+    /// Number of rows; 0 without an index.
+    pub(crate) fn len(&self) -> u64 {
+        let read = self.read.lock();
+        let count = |db: &Connection| db.query_row("SELECT count(*) FROM files", [], |row| row.get(0));
+        read.as_ref().and_then(|db| count(db).ok()).unwrap_or(0)
+    }
+
     /// Adds the files of a layer in one transaction.
     pub(crate) fn insert(&self, layer: u64, files: &[NewFile]) {
         self.change("add files", |connection| {

@@ -30,6 +30,7 @@
 
 mod adopt;
 mod cleanup;
+mod counts;
 mod database;
 mod error;
 mod index;
@@ -46,6 +47,7 @@ mod store;
 mod testing;
 mod usage;
 
+pub use counts::Counts;
 pub use adopt::Adoption;
 pub use cleanup::Cleaned;
 pub use error::{ErrorKind, StoreError};

@@ -1,0 +1,67 @@
+//! `[pull]`: how layers are made.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::value;
+
+/// Making layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pull {
+    /// Threads that decode, hash and write, shared by all layers: up to 1024; 0 means one for each processor.
+    #[serde(deserialize_with = "value::count::<0, 1024, _>")]
+    pub workers: usize,
+    /// Layers made at the same time, over all images: 1 to 64.
+    #[serde(deserialize_with = "value::count::<1, 64, _>")]
+    pub layers_at_once: usize,
+    /// Connections one layer uses at the same time: 1 to 32.
+    #[serde(deserialize_with = "value::count::<1, 32, _>")]
+    pub connections_per_layer: usize,
+    /// Bytes of one layer's content held in memory: 4 MiB to 4 GiB.
+    #[serde(
+        deserialize_with = "value::size::<0x40_0000, 0x1_0000_0000, _>",
+        serialize_with = "value::show_size"
+    )]
+    pub memory_per_layer: u64,
+    /// Most bytes asked for in one request: 64 KiB to 64 MiB.
+    #[serde(
+        deserialize_with = "value::size::<0x1_0000, 0x400_0000, _>",
+        serialize_with = "value::show_size"
+    )]
+    pub segment: u64,
+    /// How long layers nobody waits for any more go on: up to 24 h. A client that tries again then finds them.
+    #[serde(
+        deserialize_with = "value::duration::<0, 86_400_000, _>",
+        serialize_with = "value::show_duration"
+    )]
+    pub keep_running_after_cancel: Duration,
+    /// When a layer counts as stored.
+    pub durability: Durability,
+}
+
+/// When a layer counts as stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When its data is on disk: a power cut loses no layer that was reported as complete.
+    #[default]
+    Sync,
+    /// When the kernel has its data: faster, and for nodes that are thrown away after a crash.
+    None,
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            layers_at_once: 6,
+            connections_per_layer: 4,
+            memory_per_layer: 16 << 20,
+            segment: 2 << 20,
+            keep_running_after_cancel: Duration::from_secs(600),
+            durability: Durability::default(),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+use super::*;
+use crate::DEFAULT_FILE;
+
+fn mistake(text: &str) -> String {
+    Settings::parse(text, "file").expect_err(text).to_string()
+}
+
+#[test]
+fn the_shipped_file_is_the_default() {
+    assert_eq!(Settings::parse(DEFAULT_FILE, "shipped").unwrap(), Settings::default());
+    assert_eq!(Settings::parse("", "empty").unwrap(), Settings::default());
+}
+
+/// Every key must be in the shipped file: a user learns of settings there.
+#[test]
+fn the_shipped_file_names_every_key() {
+    let shipped: toml::Table = DEFAULT_FILE.parse().unwrap();
+    let all = toml::Table::try_from(Settings::default()).unwrap();
+    assert_eq!(shipped, all);
+}
+
+#[test]
+fn settings_survive_being_written() {
+    let settings = Settings {
+        registry: Registry { docker_config: None, plain_http: vec!["r:1".to_owned()], ..Registry::default() },
+        ..Settings::default()
+    };
+    let text = toml::to_string(&settings).unwrap();
+    assert_eq!(Settings::parse(&text, "written").unwrap(), settings);
+}
+
+#[test]
+fn mistakes_say_where_and_what() {
+    let cases = [
+        ("rot = \"/x\"", "file:1:1: unknown field `rot`, expected one of `root`, `address`"),
+        (
+            "[log]\nlevel = \"info\"\nfromat = \"text\"",
+            "file:3:1: unknown field `fromat`, expected `level` or `format`",
+        ),
+        ("[pul]\nworkers = 1", "file:1:2: unknown field `pul`"),
+        ("\n[log]\n  level = \"loud\"", "file:3:11: unknown variant `loud`, expected one of `error`, `warn`"),
+        ("[pull]\nworkers = \"two\"", "file:2:11: invalid type: string \"two\""),
+        ("[pull]\nlayers_at_once = 0", "file:2:18: 0 is out of bounds: the least is 1, the most 64"),
+        ("[pull]\nworkers = -1", "file:2:11: -1 is out of bounds"),
+        (
+            "[pull]\nsegment = 2097152",
+            "file:2:11: invalid type: integer `2097152`, expected a size with its unit",
+        ),
+        ("[pull]\nsegment = \"2MB\"", "file:2:11: \"2MB\" is not a size"),
+        (
+            "[pull]\nsegment = \"1KiB\"",
+            "file:2:11: 1KiB is out of bounds: the least is 64KiB, the most 64MiB",
+        ),
+        ("[registry]\nconnect_timeout = \"10\"", "file:2:19: \"10\" is not a time"),
+        (
+            "[registry]\nconnect_timeout = \"2h\"",
+            "file:2:19: 2h is out of bounds: the least is 100ms, the most 5m",
+        ),
+        ("[registry]\nplain_http = [\"http://r\"]", "file:2:14: \"http://r\" is not a host"),
+        ("[registry]\ndocker_config = \"x\"", "file:2:17: \"x\" is not an absolute path"),
+        ("root = \"var/lib\"", "file:1:8: \"var/lib\" is not an absolute path"),
+        ("root = \"/var/../etc\"", "file:1:8: \"/var/../etc\" is not an absolute path"),
+        ("root = \"/\"", "file:1:8: the root directory of the host"),
+        ("root = \"/a:b\"", "file:1:8: \"/a:b\" has a character that mount options cannot hold"),
+        ("# ä\nroot = ", "file:2:8: "),
+        ("root = \"/a\"\nroot = \"/b\"", "file:2:1: duplicate key"),
+        (
+            "address = \"/run/containerd/containerd.sock\"",
+            "file: address and containerd_address are the same socket",
+        ),
+        ("root = \"/data\"\naddress = \"/data/x.sock\"", "file: address /data/x.sock lies below root /data"),
+        (
+            "[pull]\nsegment = \"32MiB\"",
+            "file: [pull] memory_per_layer = \"16MiB\" is less than two segments of \"32MiB\"",
+        ),
+    ];
+    for (text, expected) in cases {
+        let got = mistake(text);
+        assert!(got.starts_with(expected), "{text:?}\n got      {got}\n expected {expected}");
+        assert!(!got.contains('\n'), "one line: {got:?}");
+    }
+    let long = format!("address = \"/run/{}\"", "x".repeat(120));
+    assert!(mistake(&long).contains("longer than a socket's path"), "{}", mistake(&long));
+}
+
+#[test]
+fn files_are_read_with_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let absent = Settings::load(&path).unwrap_err();
+    assert!(absent.to_string().contains("config.toml"), "{absent}");
+    std::fs::write(&path, "root = \"/data\"\n").unwrap();
+    assert_eq!(Settings::load(&path).unwrap().root, Path::new("/data"));
+    std::fs::write(&path, "root = 1\n").unwrap();
+    let wrong = Settings::load(&path).unwrap_err().to_string();
+    assert!(wrong.starts_with(&format!("{}:1:8: ", path.display())), "{wrong}");
+    std::fs::write(&path, "#".repeat(2 << 20)).unwrap();
+    assert!(matches!(Settings::load(&path), Err(ConfigError::TooLong { .. })));
+}
+
+#[test]
+fn levels_have_one_spelling() {
+    for name in ["error", "warn", "info", "debug", "trace"] {
+        let level: Level = name.parse().unwrap();
+        assert_eq!(level.to_string(), name);
+        let file = format!("[log]\nlevel = \"{name}\"");
+        assert_eq!(Settings::parse(&file, "file").unwrap().log.level, level);
+    }
+    assert!("INFO".parse::<Level>().is_err());
+}

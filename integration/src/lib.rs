@@ -1,0 +1,1 @@
+//! Real parts: containerd, registries, clients; demo, benchmarks, conformance.

@@ -1,0 +1,80 @@
+//! `serve`: the daemon.
+
+mod control;
+mod remote;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chunked_discover::Containerd;
+use chunked_engine::Engine;
+use chunked_registry::Client;
+use chunked_snapshot::ServiceOptions;
+use chunked_store::Store;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::Server;
+
+use crate::args::Serve;
+use crate::{logging, settings};
+
+/// How long calls may go on after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(command: Serve) -> Result<()> {
+    let mut settings = settings::load(&command.common)?;
+    if let Some(address) = command.address {
+        settings.address = settings::absolute(&address)?;
+    }
+    if let Some(address) = command.containerd_address {
+        settings.containerd_address = settings::absolute(&address)?;
+    }
+    settings.check()?;
+    logging::start(&settings.log, None)?;
+    let root = settings.root.clone();
+    let options = settings::store(&settings);
+    let store = tokio::task::spawn_blocking(move || Store::open_with(&root, options)).await??;
+    let store = Arc::new(store);
+    let client = Client::new(settings::client(&settings))?;
+    let engine = Engine::new(Arc::clone(&store), client, settings::engine(&settings))?;
+    let options = settings::discover(&settings);
+    let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
+    let remote = Arc::new(remote::Remote::new(Arc::clone(&containerd), engine.clone()));
+
+    let address = settings.address;
+    let (listener, socket) = socket::bind(&address)?;
+    let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, ServiceOptions::default());
+    let control = control::service(store, engine, containerd);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder()
+        .add_service(snapshots)
+        .add_service(control)
+        .serve_with_incoming_shutdown(listener, async { drop(stopped.await) });
+    let server = tokio::spawn(server);
+    tracing::info!(address = %address.display(), root = %settings.root.display(), "ready");
+    // Not run by systemd: nothing to notify.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // The sender's end is the signal.
+    drop(stop);
+    if tokio::time::timeout(DRAIN, server).await.is_err() {
+        tracing::warn!("calls were still open after {} s; they are cut off", DRAIN.as_secs());
+    }
+    drop(socket);
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The daemon's unix socket: for root only, and one daemon on it.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
+
+/// Removes the socket's file when the daemon ends.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds `address`, taking the place of a socket that nobody answers on.
+pub(crate) fn bind(address: &Path) -> Result<(impl Stream<Item = io::Result<UnixStream>> + use<>, SocketFile)> {
+    let context = || format!("socket {}", address.display());
+    if let Some(parent) = address.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(context)?;
+    }
+    if std::os::unix::net::UnixStream::connect(address).is_ok() {
+        bail!("socket {} is in use: is another daemon running?", address.display());
+    }
+    match std::fs::remove_file(address) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(context),
+        _ => {}
+    }
+    // Bound under a umask that leaves nothing to others, so that there is no moment before the mode is set.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(address);
+    rustix::process::umask(before);
+    let listener = listener.with_context(context)?;
+    std::fs::set_permissions(address, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
+    // The mode keeps others out already; who is connected is checked all the same.
+    let incoming = UnixListenerStream::new(listener).filter(|stream| match stream {
+        Ok(stream) => stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own_uid()),
+        Err(_) => true,
+    });
+    Ok((incoming, SocketFile(address.to_path_buf())))
+}
+
+fn own_uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}

@@ -1,0 +1,41 @@
+//! `chunked-snapshotter`: the daemon that containerd talks to, and the command line.
+//!
+//! Wiring only: arguments and configuration become one set of settings, stages are built from them, and results
+//! are shown. Exit codes: 0 done, 1 failed, 2 wrong arguments.
+
+mod args;
+mod commands;
+mod logging;
+mod progress;
+mod rootfs;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chunked-snapshotter: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Command::Config(command) = arguments.command {
+        return commands::config::run(&command);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Command::Serve(command) => runtime.block_on(commands::serve::run(command)),
+        Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
+        Command::Status(command) => runtime.block_on(commands::status::run(command)),
+        Command::Config(_) => Ok(()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Configuration file and command line to one set of settings, and from there to each stage's options.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use chunked_config::{DEFAULT_PATH, Durability, Settings};
+use chunked_engine::EngineOptions;
+use chunked_fetch::FetchOptions;
+use chunked_registry::ClientOptions;
+use chunked_store::StoreOptions;
+
+use crate::args::Common;
+
+/// The settings: the named file, else the default one if it exists, overridden by options.
+pub(crate) fn load(common: &Common) -> Result<Settings> {
+    let mut settings = match &common.config {
+        Some(file) => Settings::load(file)?,
+        None if Path::new(DEFAULT_PATH).exists() => Settings::load(Path::new(DEFAULT_PATH))?,
+        None => Settings::default(),
+    };
+    if let Some(root) = &common.root {
+        settings.root = absolute(root)?;
+    }
+    if let Some(level) = &common.log_level {
+        settings.log.level = level.parse()?;
+    }
+    // As every tool that reads docker's configuration does.
+    if let Some(dir) = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
+        settings.registry.docker_config = Some(PathBuf::from(dir).join("config.json"));
+    }
+    Ok(settings)
+}
+
+/// `path` from the working directory, without needing to exist.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("path {}", path.display()))
+}
+
+pub(crate) fn client(settings: &Settings) -> ClientOptions {
+    let registry = &settings.registry;
+    ClientOptions {
+        docker_config: registry.docker_config.clone(),
+        plain_http: registry.plain_http.clone(),
+        connect_timeout: registry.connect_timeout,
+        read_timeout: registry.stall_timeout,
+        connections_per_host: registry.connections_per_host,
+        ..ClientOptions::default()
+    }
+}
+
+pub(crate) fn store(settings: &Settings) -> StoreOptions {
+    let sync = settings.pull.durability == Durability::Sync;
+    StoreOptions { unused_grace: settings.store.unused_grace, sync }
+}
+
+pub(crate) fn engine(settings: &Settings) -> EngineOptions {
+    let pull = &settings.pull;
+    EngineOptions {
+        workers: pull.workers,
+        layers_at_once: pull.layers_at_once,
+        memory_per_layer: pull.memory_per_layer,
+        keep_running_after_cancel: pull.keep_running_after_cancel,
+        fetch: FetchOptions { connections: pull.connections_per_layer, segment: pull.segment },
+        ..EngineOptions::default()
+    }
+}
+
+pub(crate) fn discover(settings: &Settings) -> chunked_discover::Options {
+    // Hosts with their port: containerd's labels lose it. Those that are named for plain HTTP are known, too.
+    let mut known_hosts = settings.registry.known_hosts.clone();
+    known_hosts.extend(settings.registry.plain_http.iter().cloned());
+    chunked_discover::Options { known_hosts, ..chunked_discover::Options::default() }
+}

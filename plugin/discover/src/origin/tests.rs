@@ -1,0 +1,99 @@
+use super::*;
+
+fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    let key = |host| format!("{}{host}", labels::DISTRIBUTION_SOURCE_PREFIX);
+    pairs.iter().map(|(host, repositories)| (key(host), (*repositories).to_owned())).collect()
+}
+
+fn record(name: &str, target: Digest) -> Record {
+    Record { name: name.parse().unwrap(), target }
+}
+
+/// `host/repository` of every reference, in order.
+fn chosen(from: &[(&str, &str)], image_ref: Option<&str>, records: &[Record], known: &[&str]) -> Vec<String> {
+    let hints = Hints { manifest: None, image: image_ref.map(|name| name.parse().unwrap()) };
+    let known_hosts: Vec<String> = known.iter().map(|host| (*host).to_owned()).collect();
+    let indexes = [Digest::of(b"index")];
+    let names = Names { hints: &hints, records, known_hosts: &known_hosts, indexes: &indexes };
+    let manifest = Digest::of(b"manifest");
+    let places = references(&manifest, &origins(&labels(from)), &names);
+    assert!(places.iter().all(|p| p.reference.digest == Some(manifest) && p.reference.tag.is_none()));
+    // What a name vouches for comes first.
+    assert!(places.is_sorted_by_key(|p| p.port_assumed));
+    let named = image_ref.is_some()
+        || records.iter().any(|r| origins(&labels(from)).iter().any(|o| o.is_of(&r.name)));
+    assert!(named || places.iter().all(|p| p.port_assumed));
+    places.iter().map(|p| format!("{}/{}", p.reference.host, p.reference.repository)).collect()
+}
+
+#[test]
+fn labels_alone_give_every_origin() {
+    let from = [("docker.io", "library/alpine,me/alpine"), ("a.example", "x")];
+    assert_eq!(
+        chosen(&from, None, &[], &[]),
+        ["a.example/x", "docker.io/library/alpine", "docker.io/me/alpine"]
+    );
+}
+
+#[test]
+fn a_name_that_agrees_comes_first_and_brings_its_port() {
+    let from = [("docker.io", "library/alpine"), ("r.example", "team/app")];
+    assert_eq!(
+        chosen(&from, Some("r.example:5000/team/app:v1"), &[], &[]),
+        ["r.example:5000/team/app", "docker.io/library/alpine", "r.example/team/app"]
+    );
+}
+
+#[test]
+fn a_name_that_is_no_origin_is_ignored() {
+    let from = [("r.example", "team/app")];
+    for forged in ["evil.example/team/app:v1", "r.example/other/app:v1", "r.example.evil/team/app"] {
+        assert_eq!(chosen(&from, Some(forged), &[], &[]), ["r.example/team/app"], "{forged}");
+    }
+    let evil = record("evil.example/team/app:v1", Digest::of(b"manifest"));
+    assert_eq!(chosen(&from, None, &[evil], &["evil.example:1"]), ["r.example/team/app"]);
+    assert_eq!(chosen(&[], Some("r.example/team/app"), &[], &["r.example:1"]), [""; 0]);
+}
+
+#[test]
+fn records_rank_by_how_close_they_are() {
+    let from = [("a.example", "one,two"), ("b.example", "three")];
+    let records = [
+        record("b.example:1/other:v1", Digest::of(b"another")),
+        record("a.example:2/one:v1", Digest::of(b"another")),
+        record("a.example:3/two:v1", Digest::of(b"index")),
+    ];
+    let got = chosen(&from, None, &records, &["b.example:9"]);
+    assert_eq!(got[..2], ["a.example:3/two", "a.example:2/one"]);
+    assert_eq!(got[2], "b.example:9/three", "configured before guessed");
+    assert!(got.contains(&"b.example:1/three".to_owned()), "port of another image there: {got:?}");
+    assert!(got.len() <= MAX_PLACES);
+}
+
+#[test]
+fn addresses_are_hosts_too() {
+    let from = [("127.0.0.1", "app"), ("::1", "app")];
+    let got = chosen(&from, Some("127.0.0.1:5000/app:v1"), &[], &["[::1]:6000"]);
+    assert_eq!(got[..2], ["127.0.0.1:5000/app", "[::1]:6000/app"]);
+}
+
+#[test]
+fn malformed_labels_give_nothing() {
+    for (host, repositories) in [
+        ("", "app"),
+        ("r.example", ""),
+        ("r.example", ",,"),
+        ("r.example", "UPPER"),
+        ("r.example", "../etc"),
+        ("r.example", "a@b"),
+        ("r.example", "a:tag"),
+        ("user@r.example", "app"),
+        ("r.example/deeper", "app"),
+        ("plainword", "app"),
+        ("r.example\n", "app"),
+    ] {
+        assert_eq!(chosen(&[(host, repositories)], None, &[], &[]), [""; 0], "{host:?} {repositories:?}");
+    }
+    let many: String = (0..500).map(|i| format!("app{i},")).collect();
+    assert_eq!(chosen(&[("r.example", &many)], None, &[], &[]).len(), MAX_PLACES);
+}

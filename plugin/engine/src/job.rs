@@ -1,0 +1,308 @@
+//! One layer's job: attempts until its tree is proven, then the commit.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Settings};
+use chunked_core::ByteRange;
+use chunked_plan::Plan;
+use chunked_registry::{Blob, Image, Layer};
+use chunked_store::{Flavour, NewFile, NewLayer, Staging};
+use chunked_toc::{Annotations, ErrorKind, Format, LayerIndex};
+
+use crate::chunked::{Build, ChunkedError};
+use crate::engine::Inner;
+use crate::error::EngineError;
+use crate::plain::{self, PlainError};
+use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
+use crate::reuse::{Donors, Policy, StoreReuse};
+use crate::source::{BlobReader, Source};
+
+/// Attempts with donors before the layer is pulled without any: each one learns of at least one bad donor.
+const ATTEMPTS: usize = 4;
+
+pub(crate) struct Job {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) image: Arc<Image>,
+    pub(crate) layer: Layer,
+    pub(crate) flavour: Flavour,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A layer's tree in staging, not yet compared with the config.
+struct Built {
+    staging: Staging,
+    extracted: Extracted,
+    mode: Mode,
+    reason: Option<String>,
+    files_reused: u64,
+    bytes_reused: u64,
+}
+
+/// How an attempt ended short of an error.
+enum Attempt {
+    Built(Box<Built>),
+    /// Try again under this policy.
+    Again(Policy),
+    /// Pull it whole, for this reason.
+    Whole(String),
+}
+
+impl Job {
+    /// Pulls the layer. Nothing is committed unless the DiffID matched.
+    pub(crate) async fn run(self) -> Result<LayerReport, EngineError> {
+        let mut seconds = Seconds::default();
+        let built = self.build(&mut seconds).await?;
+        if built.extracted.diff_id != self.layer.diff_id {
+            // Dropping `built` removes its staging tree.
+            return Err(EngineError::DiffId {
+                layer: self.layer.blob,
+                expected: self.layer.diff_id,
+                found: built.extracted.diff_id,
+            });
+        }
+        self.commit(built, seconds).await
+    }
+
+    async fn build(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
+        let layer = &self.layer;
+        let blob = self.inner.client.blob(&self.image.reference, layer.blob, layer.size);
+        self.counters.enter(Phase::Planning);
+        let reason = match chunked_toc::classify(&layer.annotations, layer.size) {
+            Format::Plain { reason } => reason,
+            Format::ZstdChunked(annotations) => match self.chunked(&blob, annotations, seconds).await? {
+                Ok(built) => return Ok(built),
+                Err(reason) => Some(reason),
+            },
+        };
+        if let Some(reason) = &reason {
+            tracing::info!(layer = %layer.blob, reason, "pulling the whole layer");
+        }
+        self.whole(&blob, reason, seconds).await
+    }
+
+    /// A zstd:chunked layer, or the reason why it must come whole.
+    async fn chunked(
+        &self,
+        blob: &Blob,
+        annotations: Annotations,
+        seconds: &mut Seconds,
+    ) -> Result<Result<Built, String>, EngineError> {
+        let started = Instant::now();
+        let metadata = self.metadata(blob, annotations.metadata_range()).await?;
+        let index = self.blocking(move || chunked_toc::parse(&annotations, &metadata)).await?;
+        seconds.metadata = elapsed(started);
+        match index {
+            Ok(index) => self.by_ranges(blob, &Arc::new(index), seconds).await,
+            // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
+            Err(error) if error.kind() == ErrorKind::Unusable => Ok(Err(error.to_string())),
+            Err(source) => Err(EngineError::Toc { layer: self.layer.blob, source }),
+        }
+    }
+
+    /// TOC and tar-split, by one request.
+    async fn metadata(&self, blob: &Blob, range: ByteRange) -> Result<Vec<u8>, EngineError> {
+        let mut segments = chunked_fetch::fetch(blob.clone(), vec![range], self.inner.options.fetch.clone());
+        let mut bytes = BytesMut::new();
+        while let Some(segment) = segments.recv().await {
+            let segment = segment.map_err(|source| EngineError::Fetch { layer: self.layer.blob, source })?;
+            self.counters.add_fetched(segment.data.len());
+            bytes.extend_from_slice(&segment.data);
+        }
+        Ok(bytes.into())
+    }
+
+    /// The layer by ranges, or the reason why it must come whole.
+    async fn by_ranges(
+        &self,
+        blob: &Blob,
+        index: &Arc<LayerIndex>,
+        seconds: &mut Seconds,
+    ) -> Result<Result<Built, String>, EngineError> {
+        let mut policy = Policy::default();
+        for attempt in 0..=ATTEMPTS {
+            policy.off = attempt == ATTEMPTS;
+            let started = Instant::now();
+            let plan = Arc::new(self.plan(index, &policy).await?);
+            seconds.plan += elapsed(started);
+            tracing::info!(layer = %self.layer.blob, attempt, plan = %plan.summary(), "planned");
+            let started = Instant::now();
+            let result = self.attempt(blob, index, &plan, policy.clone()).await?;
+            seconds.transfer += elapsed(started);
+            match result {
+                Attempt::Built(built) => return Ok(Ok(*built)),
+                Attempt::Whole(reason) => return Ok(Err(reason)),
+                Attempt::Again(next) => policy = next,
+            }
+        }
+        Ok(Err("its donors kept failing".into()))
+    }
+
+    async fn plan(&self, index: &Arc<LayerIndex>, policy: &Policy) -> Result<Plan<chunked_store::Donor>, EngineError> {
+        let (index, policy, inner) = (Arc::clone(index), policy.clone(), Arc::clone(&self.inner));
+        self.blocking(move || {
+            let reuse = StoreReuse { store: &inner.store, policy: &policy };
+            chunked_plan::plan(&index.toc, &reuse, &inner.options.costs)
+        })
+        .await
+    }
+
+    async fn attempt(
+        &self,
+        blob: &Blob,
+        index: &Arc<LayerIndex>,
+        plan: &Arc<Plan<chunked_store::Donor>>,
+        policy: Policy,
+    ) -> Result<Attempt, EngineError> {
+        self.counters.enter(Phase::Transferring);
+        self.counters.wanted.store(plan.fetch_bytes, std::sync::atomic::Ordering::Relaxed);
+        self.counters.reused.store(plan.reused_bytes, std::sync::atomic::Ordering::Relaxed);
+        let (staging, extractor, _) = self.extractor()?;
+        let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), self.inner.options.fetch.clone());
+        let source = Source::new(segments, Arc::clone(&self.counters));
+        let donors = Donors::new(self.siblings()?, policy.check);
+        let (index, planned) = (Arc::clone(index), Arc::clone(plan));
+        let result = self
+            .blocking(move || Build { index: &index, plan: &planned, donors, source, extractor }.run())
+            .await?;
+        self.judge(result, staging, plan, policy)
+    }
+
+    /// Layers of this image that are in the store.
+    fn siblings(&self) -> Result<HashSet<u64>, EngineError> {
+        let mut found = HashSet::new();
+        for (index, layer) in self.image.layers.iter().enumerate() {
+            let flavour = if index == 0 { Flavour::Base } else { Flavour::Upper };
+            let here = self.inner.store.layer(&layer.diff_id, flavour);
+            let here = here.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
+            found.extend(here.map(|pin| pin.id().get()));
+        }
+        Ok(found)
+    }
+
+    fn judge(
+        &self,
+        result: Result<Extracted, ChunkedError>,
+        staging: Staging,
+        plan: &Plan<chunked_store::Donor>,
+        mut policy: Policy,
+    ) -> Result<Attempt, EngineError> {
+        let layer = self.layer.blob;
+        let extracted = match result {
+            Ok(extracted) => extracted,
+            Err(ChunkedError::Assemble(AssembleError::Donor { path, reason, digest })) => {
+                tracing::warn!(%layer, path, reason, "a local file is not what the index says; fetching it instead");
+                policy.bad.insert(digest);
+                return Ok(Attempt::Again(policy));
+            }
+            Err(ChunkedError::Whole(reason)) => return Ok(Attempt::Whole(reason)),
+            Err(ChunkedError::Fetch(source)) => return Err(EngineError::Fetch { layer, source }),
+            Err(ChunkedError::Toc(error)) if error.kind() == ErrorKind::Unusable => {
+                return Ok(Attempt::Whole(error.to_string()));
+            }
+            Err(ChunkedError::Toc(source)) => return Err(EngineError::Toc { layer, source }),
+            Err(ChunkedError::Assemble(source)) => return Err(EngineError::Assemble { layer, source }),
+        };
+        if extracted.diff_id != self.layer.diff_id && plan.reused_files > 0 && !policy.check {
+            tracing::warn!(%layer, "DiffID mismatch with local files in use; trying again with each of them checked");
+            policy.check = true;
+            return Ok(Attempt::Again(policy));
+        }
+        Ok(Attempt::Built(Box::new(Built {
+            staging,
+            extracted,
+            mode: Mode::Chunked,
+            reason: None,
+            files_reused: plan.reused_files,
+            bytes_reused: plan.reused_bytes,
+        })))
+    }
+
+    async fn whole(&self, blob: &Blob, reason: Option<String>, seconds: &mut Seconds) -> Result<Built, EngineError> {
+        let layer = self.layer.blob;
+        self.counters.enter(Phase::Transferring);
+        self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
+        let started = Instant::now();
+        let (staging, extractor, budget) = self.extractor()?;
+        let segments = chunked_fetch::fetch_all(blob.clone());
+        let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
+        let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
+        let extracted = result.map_err(|error| match error {
+            PlainError::Fetch(source) => EngineError::Fetch { layer, source },
+            PlainError::Decompress(format, source) => EngineError::Decompress { layer, format, source },
+            PlainError::Assemble(source) => EngineError::Assemble { layer, source },
+        })?;
+        seconds.transfer += elapsed(started);
+        Ok(Built { staging, extracted, mode: Mode::Whole, reason, files_reused: 0, bytes_reused: 0 })
+    }
+
+    fn extractor(&self) -> Result<(Staging, Extractor, Arc<Budget>), EngineError> {
+        let layer = self.layer.blob;
+        let staging = self.inner.store.stage().map_err(|source| EngineError::Store { layer, source })?;
+        let budget = Budget::new(self.inner.options.memory_per_layer);
+        let settings = Settings {
+            pool: Arc::clone(&self.inner.pool),
+            budget: Arc::clone(&budget),
+            base: self.flavour == Flavour::Base,
+        };
+        let extractor = Extractor::new(staging.fs(), settings)
+            .map_err(|source| EngineError::Assemble { layer, source })?;
+        Ok((staging, extractor, budget))
+    }
+
+    async fn commit(&self, built: Built, mut seconds: Seconds) -> Result<LayerReport, EngineError> {
+        self.counters.enter(Phase::Committing);
+        let started = Instant::now();
+        let files = built.extracted.files.len() as u64;
+        let new = NewLayer {
+            diff_id: self.layer.diff_id,
+            flavour: self.flavour,
+            has_whiteouts: built.extracted.has_whiteouts,
+            implied: built.extracted.implied,
+            bytes: built.extracted.bytes,
+            inodes: built.extracted.inodes,
+            files: built
+                .extracted
+                .files
+                .into_iter()
+                .map(|file| NewFile { path: file.path, digest: file.digest, size: file.size })
+                .collect(),
+        };
+        let (inner, staging) = (Arc::clone(&self.inner), built.staging);
+        let pin = self.blocking(move || inner.store.commit_layer(staging, new)).await?;
+        let pin = pin.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
+        seconds.commit = elapsed(started);
+        let report = LayerReport {
+            blob: self.layer.blob,
+            diff_id: self.layer.diff_id,
+            mode: built.mode,
+            reason: built.reason,
+            bytes_total: self.layer.size,
+            bytes_fetched: self.counters.fetched.load(std::sync::atomic::Ordering::Relaxed),
+            bytes_reused: built.bytes_reused,
+            files,
+            files_reused: built.files_reused,
+            seconds,
+            pin,
+        };
+        tracing::info!(
+            layer = %report.blob, diff_id = %report.diff_id, mode = ?report.mode, fetched = report.bytes_fetched,
+            reused = report.bytes_reused, files = report.files, files_reused = report.files_reused,
+            transfer = report.seconds.transfer, commit = report.seconds.commit, "layer ready"
+        );
+        Ok(report)
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+        tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Stopped {
+            layer: self.layer.blob,
+            reason: format!("its thread ended early ({error})"),
+        })
+    }
+}
+
+fn elapsed(since: Instant) -> f64 {
+    Duration::as_secs_f64(&since.elapsed())
+}

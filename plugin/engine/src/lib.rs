@@ -1,0 +1,20 @@
+//! One layer from registry to layer store: runs the stages in order, one job per layer and node.
+//!
+//! In the flow: the place that sees several stages (registry, toc, plan, fetch, assemble, verify, store) and
+//! joins them; each of them knows only its left neighbour's output. The snapshot service and the command line
+//! ask [`Engine::layer`] for layers and do not know how they come.
+//!
+//! It must not speak to containerd, and must not answer for a layer whose DiffID was not recomputed.
+
+mod chunked;
+mod engine;
+mod error;
+mod job;
+mod plain;
+mod report;
+mod reuse;
+mod source;
+
+pub use engine::{Engine, EngineOptions};
+pub use error::{Check, EngineError};
+pub use report::{JobStatus, LayerReport, Mode, Phase, Seconds};

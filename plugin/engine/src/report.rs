@@ -1,0 +1,132 @@
+//! What became of a layer, and what is being done about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use chunked_core::Digest;
+use chunked_store::LayerPin;
+use serde::Serialize;
+
+/// How a layer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It was in the store.
+    Present,
+    /// By ranges of a zstd:chunked blob.
+    Chunked,
+    /// The whole blob.
+    Whole,
+}
+
+/// Wall time of the stages of one layer, in seconds. `transfer` is fetch, assemble and verify, which overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    /// Reading TOC and tar-split.
+    pub metadata: f64,
+    /// Index look-ups and planning.
+    pub plan: f64,
+    /// Fetching, writing and hashing.
+    pub transfer: f64,
+    /// Making it durable and visible.
+    pub commit: f64,
+}
+
+/// What became of a layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerReport {
+    /// Digest of its blob.
+    pub blob: Digest,
+    /// Its DiffID, recomputed unless it was present.
+    pub diff_id: Digest,
+    /// How it came.
+    pub mode: Mode,
+    /// Why it came whole, if it did.
+    pub reason: Option<String>,
+    /// Size of the blob in bytes.
+    pub bytes_total: u64,
+    /// Bytes received from the registry, TOC and tar-split included.
+    pub bytes_fetched: u64,
+    /// Bytes of the blob that were not needed, because their content was here.
+    pub bytes_reused: u64,
+    /// Regular files with content.
+    pub files: u64,
+    /// Of those, taken from other layers.
+    pub files_reused: u64,
+    /// Wall time.
+    pub seconds: Seconds,
+    /// The layer, kept from being cleaned up.
+    #[serde(skip)]
+    pub pin: LayerPin,
+}
+
+/// What a job is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Phase {
+    /// For its turn.
+    Waiting,
+    /// Reading TOC and tar-split, planning.
+    Planning,
+    /// Fetching, writing, hashing.
+    Transferring,
+    /// Making it durable.
+    Committing,
+}
+
+/// A job's counters, shared with who shows them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    phase: AtomicU8,
+    pub(crate) wanted: AtomicU64,
+    pub(crate) fetched: AtomicU64,
+    pub(crate) reused: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_fetched(&self, bytes: usize) {
+        self.fetched.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A running job, for progress bars and `status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobStatus {
+    /// Blob of the layer.
+    pub blob: Digest,
+    /// Its DiffID.
+    pub diff_id: Digest,
+    /// Size of the blob in bytes.
+    pub bytes_total: u64,
+    /// Bytes to fetch, once planned.
+    pub bytes_wanted: u64,
+    /// Bytes fetched so far.
+    pub bytes_fetched: u64,
+    /// Bytes found locally.
+    pub bytes_reused: u64,
+    /// What it is doing.
+    pub phase: Phase,
+}
+
+pub(crate) fn status(layer: &chunked_registry::Layer, counters: &Arc<Counters>) -> JobStatus {
+    let phase = match counters.phase.load(Ordering::Relaxed) {
+        0 => Phase::Waiting,
+        1 => Phase::Planning,
+        2 => Phase::Transferring,
+        _ => Phase::Committing,
+    };
+    JobStatus {
+        blob: layer.blob,
+        diff_id: layer.diff_id,
+        bytes_total: layer.size,
+        bytes_wanted: counters.wanted.load(Ordering::Relaxed),
+        bytes_fetched: counters.fetched.load(Ordering::Relaxed),
+        bytes_reused: counters.reused.load(Ordering::Relaxed),
+        phase,
+    }
+}

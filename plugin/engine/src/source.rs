@@ -1,0 +1,170 @@
+//! Fetched segments as what the extractor's thread needs: bytes of a range, or a reader over one.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use chunked_core::ByteRange;
+use chunked_fetch::{FetchError, Segment};
+use tokio::sync::mpsc::Receiver;
+
+use crate::report::Counters;
+
+/// Segments in blob order, consumed in blob order.
+#[derive(Debug)]
+pub(crate) struct Source {
+    segments: Receiver<Result<Segment, FetchError>>,
+    /// Unconsumed rest of the last segment.
+    rest: Bytes,
+    /// Offset in the blob of the first byte of `rest`.
+    offset: u64,
+    counters: Arc<Counters>,
+}
+
+/// Why a range could not be had.
+#[derive(Debug)]
+pub(crate) enum SourceError {
+    Fetch(FetchError),
+    /// The range lies before what was consumed, or was never asked for: the TOC is in another order than the tar.
+    Order,
+}
+
+impl Source {
+    pub(crate) fn new(segments: Receiver<Result<Segment, FetchError>>, counters: Arc<Counters>) -> Self {
+        Self { segments, rest: Bytes::new(), offset: 0, counters }
+    }
+
+    /// The next bytes, whatever they are; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        if !self.rest.is_empty() {
+            self.offset += self.rest.len() as u64;
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        let Some(segment) = self.segments.blocking_recv() else { return Ok(None) };
+        let segment = segment?;
+        self.counters.add_fetched(segment.data.len());
+        self.offset = segment.offset + segment.data.len() as u64;
+        Ok(Some(segment.data))
+    }
+
+    /// Makes `rest` begin at `start`.
+    fn seek(&mut self, start: u64) -> Result<(), SourceError> {
+        loop {
+            if start < self.offset {
+                return Err(SourceError::Order);
+            }
+            let skip = usize::try_from(start - self.offset).unwrap_or(usize::MAX);
+            if skip < self.rest.len() {
+                let _ = self.rest.split_to(skip);
+                self.offset = start;
+                return Ok(());
+            }
+            let Some(segment) = self.segments.blocking_recv() else { return Err(SourceError::Order) };
+            let segment = segment.map_err(SourceError::Fetch)?;
+            self.counters.add_fetched(segment.data.len());
+            self.offset = segment.offset;
+            self.rest = segment.data;
+        }
+    }
+
+    /// The bytes of `range`, which the caller has bounded.
+    pub(crate) fn take(&mut self, range: ByteRange) -> Result<Bytes, SourceError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.seek(range.start)?;
+        let len = usize::try_from(range.len()).map_err(|_| SourceError::Order)?;
+        if len <= self.rest.len() {
+            self.offset = range.end;
+            return Ok(self.rest.split_to(len));
+        }
+        let mut bytes = BytesMut::with_capacity(len);
+        while bytes.len() < len {
+            self.seek(range.start + bytes.len() as u64)?;
+            let n = self.rest.len().min(len - bytes.len());
+            bytes.extend_from_slice(&self.rest.split_to(n));
+            self.offset += n as u64;
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// A reader over `range`.
+    pub(crate) fn reader(&mut self, range: ByteRange) -> RangeReader<'_> {
+        RangeReader { source: self, range, error: None }
+    }
+}
+
+/// See [`Source::reader`].
+#[derive(Debug)]
+pub(crate) struct RangeReader<'a> {
+    source: &'a mut Source,
+    range: ByteRange,
+    /// What ended it early, for the caller: `Read` can only say so much.
+    pub(crate) error: Option<SourceError>,
+}
+
+impl Read for RangeReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.range.is_empty() || buffer.is_empty() {
+            return Ok(0);
+        }
+        if let Err(error) = self.source.seek(self.range.start) {
+            self.error = Some(error);
+            return Err(io::Error::other("the transfer failed"));
+        }
+        let left = usize::try_from(self.range.len()).unwrap_or(usize::MAX);
+        let n = self.source.rest.len().min(left).min(buffer.len());
+        buffer[..n].copy_from_slice(&self.source.rest.split_to(n));
+        self.source.offset += n as u64;
+        self.range.start += n as u64;
+        Ok(n)
+    }
+}
+
+/// A whole blob as a reader.
+#[derive(Debug)]
+pub(crate) struct BlobReader {
+    source: Source,
+    have: Bytes,
+    /// What ended it early.
+    pub(crate) error: Option<FetchError>,
+}
+
+impl BlobReader {
+    pub(crate) fn new(source: Source) -> Self {
+        Self { source, have: Bytes::new(), error: None }
+    }
+
+    /// The first bytes, not consumed: at least `wanted` unless the blob is shorter.
+    pub(crate) fn peek(&mut self, wanted: usize) -> Result<&[u8], FetchError> {
+        while self.have.len() < wanted {
+            let Some(more) = self.source.next()? else { break };
+            if self.have.is_empty() {
+                self.have = more;
+            } else {
+                let mut both = BytesMut::from(&self.have[..]);
+                both.extend_from_slice(&more);
+                self.have = both.freeze();
+            }
+        }
+        Ok(&self.have)
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.have.is_empty() {
+            match self.source.next() {
+                Ok(Some(bytes)) => self.have = bytes,
+                Ok(None) => return Ok(0),
+                Err(error) => {
+                    self.error = Some(error);
+                    return Err(io::Error::other("the transfer failed"));
+                }
+            }
+        }
+        let n = self.have.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.have.split_to(n));
+        Ok(n)
+    }
+}

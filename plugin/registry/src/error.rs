@@ -1,0 +1,235 @@
+//! What can go wrong with a registry, and what a caller may do about it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chunked_core::{ByteRange, Digest};
+use http::StatusCode;
+
+use crate::image::ImageError;
+
+/// What a caller may do about a [`RegistryError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It is not there. Asking again does not help.
+    NotFound,
+    /// Not without (other) credentials.
+    Denied,
+    /// A broken connection, a stall, an overloaded server: ask again later.
+    Transient,
+    /// The server cannot be asked for ranges; the whole blob may still be had.
+    RangeUnsupported,
+    /// The answer is wrong, or the request cannot be made.
+    Invalid,
+}
+
+/// A failed request: who was asked for what, and what happened. Never contains credentials, tokens or redirect
+/// targets (they can be signed URLs).
+#[derive(Debug, thiserror::Error)]
+#[error("registry {}: {}: {}", parts.0.host, parts.0.what, parts.1)]
+pub struct RegistryError {
+    /// In a box, so that results stay small.
+    parts: Box<(Subject, Failure)>,
+}
+
+/// What happened to a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// HTTPS cannot be set up.
+    #[error("cannot set up HTTPS: {0}; install the system's CA certificates (package ca-certificates)")]
+    Tls(String),
+    /// It cannot be asked for, or the answer is not understood.
+    #[error("{0}")]
+    Request(String),
+    /// No answer, or a connection that broke: the chain of causes.
+    #[error("{0}")]
+    Transport(String),
+    /// Silence for longer than the read time-out.
+    #[error("no data for {} s", .0.as_secs_f32())]
+    Stalled(Duration),
+    /// An answer that is not a success.
+    #[error("HTTP {status}{detail}")]
+    Status {
+        /// Its answer.
+        status: StatusCode,
+        /// What it said about it: empty, or beginning with `: `.
+        detail: String,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+        /// True when a byte range was asked for.
+        ranged: bool,
+    },
+    /// The registry wants credentials we do not have, or refused those we have.
+    #[error("access denied: {0}")]
+    Denied(String),
+    /// The file with credentials cannot be used.
+    #[error("credentials in {}: {reason}", path.display())]
+    Credentials {
+        /// The docker configuration.
+        path: PathBuf,
+        /// What is wrong with it; never its content.
+        reason: String,
+    },
+    /// A redirect we do not follow.
+    #[error("redirect refused: {0}")]
+    Redirect(&'static str),
+    /// A document beyond its limit in bytes.
+    #[error("longer than {0} bytes")]
+    TooLong(u64),
+    /// Other bytes than the digest promises.
+    #[error("its digest is {found}, expected {expected}")]
+    Digest {
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// An answer to a range request that is not for that range.
+    #[error("asked for bytes {asked} of {size}, the answer is for {answer:?}")]
+    ContentRange {
+        /// The range asked for.
+        asked: ByteRange,
+        /// Length of the blob in bytes.
+        size: u64,
+        /// The answer's header.
+        answer: String,
+    },
+    /// A body shorter than announced.
+    #[error("the body ended after {got} of {expected} bytes")]
+    Short {
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// A body that is not as many bytes long as the manifest says.
+    #[error("the body is not {0} bytes long")]
+    Length(u64),
+    /// Encoded, although the identity was asked for: the answer's header.
+    #[error("the answer has the content encoding {0:?}")]
+    Encoding(String),
+    /// The index has no manifest for the platform.
+    #[error("there is no image for {wanted}; there is: {offered}")]
+    Platform {
+        /// Platform asked for.
+        wanted: String,
+        /// Platforms it has.
+        offered: String,
+    },
+    /// The documents do not make an image.
+    #[error("{0}")]
+    Image(ImageError),
+}
+
+impl RegistryError {
+    /// What happened.
+    pub fn failure(&self) -> &Failure {
+        &self.parts.1
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self.failure() {
+            Failure::Transport(_) | Failure::Stalled(_) | Failure::Short { .. } => ErrorKind::Transient,
+            Failure::Status { status, ranged, .. } => status_kind(*status, *ranged),
+            Failure::Denied(_) | Failure::Credentials { .. } => ErrorKind::Denied,
+            Failure::Platform { .. } => ErrorKind::NotFound,
+            Failure::ContentRange { .. } => ErrorKind::RangeUnsupported,
+            Failure::Tls(_)
+            | Failure::Request(_)
+            | Failure::Redirect(_)
+            | Failure::TooLong(_)
+            | Failure::Digest { .. }
+            | Failure::Length(_)
+            | Failure::Encoding(_)
+            | Failure::Image(_) => ErrorKind::Invalid,
+        }
+    }
+
+    /// How long the server asked to be left alone (`Retry-After`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.failure() {
+            Failure::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+fn status_kind(status: StatusCode, ranged: bool) -> ErrorKind {
+    match status.as_u16() {
+        404 | 410 => ErrorKind::NotFound,
+        401 | 403 | 407 => ErrorKind::Denied,
+        // Registries that do not like a range say so in many ways (GHCR 501, GCR 400, zot 416).
+        400 | 405 | 416 | 501 if ranged => ErrorKind::RangeUnsupported,
+        408 | 421 | 425 | 429 | 500 | 502..=599 => ErrorKind::Transient,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// Who was asked for what: the start of every error's text.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    /// Registry.
+    pub host: String,
+    /// What was asked for.
+    pub what: String,
+}
+
+impl Subject {
+    pub(crate) fn error(&self, failure: Failure) -> RegistryError {
+        RegistryError { parts: Box::new((self.clone(), failure)) }
+    }
+
+    /// A request that cannot be made, or an answer that is not understood.
+    pub(crate) fn request(&self, reason: impl Into<String>) -> RegistryError {
+        self.error(Failure::Request(reason.into()))
+    }
+
+    pub(crate) fn denied(&self, reason: impl Into<String>) -> RegistryError {
+        self.error(Failure::Denied(reason.into()))
+    }
+
+    /// A failed exchange. The URL is left out: a redirect's may be signed.
+    pub(crate) fn transport(&self, error: reqwest::Error) -> RegistryError {
+        self.error(Failure::Transport(causes(&error.without_url())))
+    }
+}
+
+/// An error's text with those of its causes.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some layers of the client repeat what they wrap.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_statuses() {
+        for (status, ranged, kind) in [
+            (404, true, ErrorKind::NotFound),
+            (403, true, ErrorKind::Denied),
+            (401, false, ErrorKind::Denied),
+            (416, true, ErrorKind::RangeUnsupported),
+            (501, true, ErrorKind::RangeUnsupported),
+            (501, false, ErrorKind::Invalid),
+            (400, false, ErrorKind::Invalid),
+            (429, true, ErrorKind::Transient),
+            (503, false, ErrorKind::Transient),
+            (418, true, ErrorKind::Invalid),
+        ] {
+            assert_eq!(status_kind(StatusCode::from_u16(status).unwrap(), ranged), kind, "{status}");
+        }
+    }
+}

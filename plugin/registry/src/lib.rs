@@ -1,0 +1,29 @@
+//! Registries: references, authentication, image documents, blobs and byte ranges.
+//!
+//! First stage that touches the network: takes a [`Reference`], gives a proven [`Image`] and [`Blob`]s whose
+//! byte ranges can be asked for. Hides authentication, redirects and what registries make of ranges.
+//!
+//! It must not: trust a length, digest or range a server names without checking it against what was asked;
+//! send credentials to a host other than the one they are for; show secrets in errors, logs or `Debug`;
+//! retry (the fetch stage does); know what a layer contains.
+
+mod auth;
+mod blob;
+mod body;
+mod client;
+mod content_range;
+mod error;
+mod hosts;
+mod image;
+mod platform;
+mod reference;
+mod transport;
+
+pub use blob::Blob;
+pub use body::Body;
+pub use client::{Client, ClientOptions};
+pub use error::{ErrorKind, Failure, RegistryError};
+pub use image::{Image, ImageError, Layer};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
+pub use transport::ClientError;

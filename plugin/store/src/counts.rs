@@ -1,0 +1,38 @@
+//! What the store holds, in numbers.
+
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// Numbers for `status`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Layers.
+    pub layers: u64,
+    /// Their bytes on disk.
+    pub layer_bytes: u64,
+    /// Layers that no snapshot points at.
+    pub unused_layers: u64,
+    /// Snapshots of every kind.
+    pub snapshots: u64,
+    /// Files that can be found by digest.
+    pub indexed_files: u64,
+}
+
+impl Store {
+    /// Counts what is here. Reads each table once: not for hot paths.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let mut counts = self.inner.database.read(|db| {
+            let layers = "SELECT count(*), coalesce(sum(bytes), 0),
+                coalesce(sum(id NOT IN (SELECT layer FROM snapshots WHERE layer IS NOT NULL)), 0) FROM layers";
+            let (layers, layer_bytes, unused_layers) =
+                db.query_row(layers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let snapshots = db.query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))?;
+            Ok::<_, StoreError>(Counts { layers, layer_bytes, unused_layers, snapshots, indexed_files: 0 })
+        })?;
+        counts.indexed_files = self.inner.index.len();
+        Ok(counts)
+    }
+}
