@@ -83,7 +83,11 @@ impl<'a> LongFile<'a> {
     ///
     /// # Errors
     /// [`AssembleError`] when it does not decode to what `piece` says.
-    pub fn long_piece(&mut self, piece: &FetchedPiece, compressed: impl std::io::Read) -> Result<(), AssembleError> {
+    pub fn long_piece(
+        &mut self,
+        piece: &FetchedPiece,
+        compressed: impl std::io::Read,
+    ) -> Result<(), AssembleError> {
         self.flush()?;
         let path = self.file.job.path.clone();
         let (file, dispatcher) = (&self.file, &*self.dispatcher);

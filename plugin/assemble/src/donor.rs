@@ -39,10 +39,15 @@ impl Taking<'_> {
         if meta.len() != self.size {
             return Err(self.bad(format!("it has {} bytes, not {}", meta.len(), self.size)));
         }
-        if self.size <= SMALL { self.small(file, &meta, parts) } else { self.large(file, &meta, parts) }
+        if self.size <= SMALL { self.small(file, &meta, parts) } else { self.large(&file, &meta, parts) }
     }
 
-    fn small(&self, mut donor: File, meta: &std::fs::Metadata, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
+    fn small(
+        &self,
+        mut donor: File,
+        meta: &std::fs::Metadata,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), AssembleError> {
         let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
         (&mut donor).take(self.size + 1).read_to_end(&mut data).map_err(|e| self.bad(e.to_string()))?;
         if data.len() as u64 != self.size {
@@ -64,12 +69,17 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn large(&self, donor: File, meta: &std::fs::Metadata, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
+    fn large(
+        &self,
+        donor: &File,
+        meta: &std::fs::Metadata,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), AssembleError> {
         if self.donor.check {
             let copy = donor.try_clone().map_err(|e| self.bad(e.to_string()))?;
             self.check_large(copy)?;
         }
-        if let Some(file) = self.share(&donor, meta)? {
+        if let Some(file) = self.share(donor, meta)? {
             if let Some(file) = file {
                 self.job.finish(&file)?;
             }

@@ -214,7 +214,12 @@ impl Extractor {
     ///
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
-    pub fn pieces(&mut self, size: u64, digest: Digest, pieces: Vec<FetchedPiece>) -> Result<(), AssembleError> {
+    pub fn pieces(
+        &mut self,
+        size: u64,
+        digest: Digest,
+        pieces: Vec<FetchedPiece>,
+    ) -> Result<(), AssembleError> {
         let (placed, entry) = self.awaiting(size)?;
         self.dispatcher.charge(size)?;
         let job = placed.job(entry, Content::Pieces(pieces), Some(digest));

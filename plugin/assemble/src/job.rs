@@ -77,7 +77,9 @@ impl Job {
     /// Does it; adds the payload's bytes to `parts`.
     pub(crate) fn run(mut self, parts: &mut Vec<Part>, progress: &Progress) -> Result<(), AssembleError> {
         match std::mem::replace(&mut self.what, What::Whiteout) {
-            What::File { content, size, digest, sparse } => self.file(content, size, digest, sparse, parts, progress),
+            What::File { content, size, digest, sparse } => {
+                self.file(content, size, digest, sparse.as_ref(), parts, progress)
+            }
             What::Symlink(target) => {
                 self.dir().create_symlink(self.name(), &target).map_err(self.io("creating the symlink"))?;
                 self.node_metadata(true)
@@ -103,7 +105,8 @@ impl Job {
             dir.set_opaque().map_err(self.io("marking the directory opaque"))?;
         }
         let created = Some((0o755, 0, 0));
-        set_fd_metadata(&dir, &self.meta, &self.xattrs, created).map_err(self.io("setting the directory's metadata"))
+        set_fd_metadata(&dir, &self.meta, &self.xattrs, created)
+            .map_err(self.io("setting the directory's metadata"))
     }
 
     fn node_metadata(&self, symlink: bool) -> Result<(), AssembleError> {
@@ -119,7 +122,8 @@ impl Job {
     /// Sets the metadata of the complete file.
     pub(crate) fn finish(&self, file: &File) -> Result<(), AssembleError> {
         let created = Some((self.meta.mode, 0, 0));
-        set_fd_metadata(file, &self.meta, &self.xattrs, created).map_err(self.io("setting the file's metadata"))
+        set_fd_metadata(file, &self.meta, &self.xattrs, created)
+            .map_err(self.io("setting the file's metadata"))
     }
 
     fn file(
@@ -127,7 +131,7 @@ impl Job {
         content: Content,
         size: u64,
         digest: Option<Digest>,
-        sparse: Option<Sparse>,
+        sparse: Option<&Sparse>,
         parts: &mut Vec<Part>,
         progress: &Progress,
     ) -> Result<(), AssembleError> {
@@ -139,14 +143,14 @@ impl Job {
             }
             Content::Inline(data) => {
                 let file = self.create()?;
-                write_inline(&file, &data, sparse.as_ref()).map_err(self.io("writing the file"))?;
+                write_inline(&file, &data, sparse).map_err(self.io("writing the file"))?;
                 self.finish(&file)?;
                 sparse.is_none().then(|| Digest::of_parts(&data))
             }
             Content::Pieces(pieces) => {
                 let mut file = self.create()?;
                 for piece in pieces {
-                    self.piece(&mut file, piece, parts)?;
+                    self.piece(&mut file, &piece, parts)?;
                 }
                 self.finish(&file)?;
                 digest
@@ -165,10 +169,10 @@ impl Job {
     fn piece(
         &self,
         file: &mut File,
-        piece: FetchedPiece,
+        piece: &FetchedPiece,
         parts: &mut Vec<Part>,
     ) -> Result<(), AssembleError> {
-        if let Some(bytes) = decode(&self.path, &piece)? {
+        if let Some(bytes) = decode(&self.path, piece)? {
             file.write_all(&bytes).map_err(self.io("writing the file"))?;
             parts.push(Part::Bytes(bytes));
         } else {
@@ -195,7 +199,9 @@ impl Job {
                 self.dir().remove_all(self.name()).map_err(self.io("removing the empty file"))?;
                 Ok(None)
             }
-            Err(source) => Err(AssembleError::Io { path: lossy(&self.path), doing: "reflinking the donor", source }),
+            Err(source) => {
+                Err(AssembleError::Io { path: lossy(&self.path), doing: "reflinking the donor", source })
+            }
         }
     }
 }

@@ -84,12 +84,19 @@ impl Place {
 
     /// Finds the place of `entry`. `None`: nothing is to be made now (the root, directories, whiteouts that
     /// only remove, hard links).
-    pub(crate) fn entry(&mut self, entry: &Entry, work: &mut Dispatcher) -> Result<Option<Placed>, AssembleError> {
+    pub(crate) fn entry(
+        &mut self,
+        entry: &Entry,
+        work: &mut Dispatcher,
+    ) -> Result<Option<Placed>, AssembleError> {
         let components = crate::path::clean(&entry.path);
         // containerd ignores an entry for the root.
         let Some((&name, parents)) = components.split_last() else { return Ok(None) };
         if name.len() > 255 || name.contains(&0) {
-            return Err(AssembleError::entry(&entry.path, "its name is longer than 255 bytes or has a zero byte"));
+            return Err(AssembleError::entry(
+                &entry.path,
+                "its name is longer than 255 bytes or has a zero byte",
+            ));
         }
         let directory = self.parent(entry, &crate::path::join(parents.iter().copied()))?;
         match meaning(entry, name)? {
@@ -151,7 +158,12 @@ impl Place {
         path
     }
 
-    fn opaque(&mut self, entry: &Entry, directory: NodeId, work: &mut Dispatcher) -> Result<(), AssembleError> {
+    fn opaque(
+        &mut self,
+        entry: &Entry,
+        directory: NodeId,
+        work: &mut Dispatcher,
+    ) -> Result<(), AssembleError> {
         self.has_whiteouts = true;
         if self.base {
             // In the lowest layer there is nothing to hide but what this layer's names only implied.
@@ -273,7 +285,12 @@ impl Place {
             Some(Node::Symlink(target)) => Node::Symlink(target.clone()),
             Some(Node::Leaf(leaf)) => Node::Leaf(*leaf),
             Some(Node::Directory(_)) => return Err(fail("it is a hard link to a directory".into())),
-            None => return Err(fail(format!("it is a hard link to {:?}, which is not in the layer", lossy(target)))),
+            None => {
+                return Err(fail(format!(
+                    "it is a hard link to {:?}, which is not in the layer",
+                    lossy(target)
+                )));
+            }
         };
         if matches!(node, Node::Symlink(_)) {
             self.last_parent = None;
@@ -289,11 +306,16 @@ impl Place {
             let target = crate::path::join(link.target.iter().map(Vec::as_slice));
             let (parent, name) = split(&target);
             let path = &link.entry.path;
-            let from = self.root.open_dir(parent).map_err(AssembleError::io(path, "opening the link's target"))?;
+            let from =
+                self.root.open_dir(parent).map_err(AssembleError::io(path, "opening the link's target"))?;
             let dir = self.dir(link.directory)?;
-            dir.link_from(&from, name, &link.name).map_err(AssembleError::io(path, "creating the hard link"))?;
+            dir.link_from(&from, name, &link.name)
+                .map_err(AssembleError::io(path, "creating the hard link"))?;
             // containerd gives the inode the link entry's metadata, the last one to win.
-            let symlink = self.tree.find(&link.target).is_some_and(|id| matches!(self.tree.node(id), Some(Node::Symlink(_))));
+            let symlink = self
+                .tree
+                .find(&link.target)
+                .is_some_and(|id| matches!(self.tree.node(id), Some(Node::Symlink(_))));
             dir.set_node_metadata(&link.name, &metadata(&link.entry), &link.entry.xattrs, symlink)
                 .map_err(AssembleError::io(path, "setting the hard link's metadata"))?;
         }

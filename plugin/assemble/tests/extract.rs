@@ -1,5 +1,7 @@
 //! Whole layers through the extractor, as plain streams; needs root, like everything that restores owners.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are tests, too")]
+
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -86,8 +88,11 @@ fn metadata_is_the_headers() {
         assert_eq!(std::fs::read(root.join("d/big")).unwrap(), big);
         let mut files: Vec<_> = extracted.files.iter().map(|f| (f.path.as_slice(), f.digest)).collect();
         files.sort_unstable();
-        let expected =
-            [(&b"d/big"[..], Digest::of(&big)), (b"d/f", Digest::of(b"content")), (b"d/suid", Digest::of(b"x"))];
+        let expected = [
+            (&b"d/big"[..], Digest::of(&big)),
+            (b"d/f", Digest::of(b"content")),
+            (b"d/suid", Digest::of(b"x")),
+        ];
         assert_eq!(files, expected);
         assert!(extracted.implied.is_empty() && !extracted.has_whiteouts);
     });

@@ -7,11 +7,15 @@ use clap::{Args, Parser, Subcommand};
 /// Pulls only the bytes of container images that this node does not have yet, proves every layer against the
 /// image config, and leaves plain overlayfs directories behind.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = "\
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Try it without containerd:
   chunked-snapshotter pull 127.0.0.1:5000/app:v1 --root /tmp/store --to /tmp/rootfs
 Run it for containerd (see config/ for what goes into containerd's config.toml):
-  chunked-snapshotter serve --config /etc/chunked-snapshotter/config.toml")]
+  chunked-snapshotter serve --config /etc/chunked-snapshotter/config.toml"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -108,7 +112,16 @@ mod tests {
     #[test]
     fn serve_takes_its_overrides() {
         let arguments = Arguments::try_parse_from([
-            "chunked-snapshotter", "serve", "--config", "c", "--root", "r", "--address", "a", "--containerd-address", "d",
+            "chunked-snapshotter",
+            "serve",
+            "--config",
+            "c",
+            "--root",
+            "r",
+            "--address",
+            "a",
+            "--containerd-address",
+            "d",
         ]);
         assert!(matches!(arguments.unwrap().command, Command::Serve(Serve { address: Some(_), .. })));
     }

@@ -20,8 +20,20 @@ pub(crate) fn start(settings: &chunked_config::Log, quiet: Option<&str>) -> Resu
 
 fn ours(level: &str) -> String {
     let crates = [
-        "snapshotter", "assemble", "core", "discover", "engine", "fetch", "linux", "plan", "registry", "snapshot",
-        "store", "tar", "toc", "verify",
+        "snapshotter",
+        "assemble",
+        "core",
+        "discover",
+        "engine",
+        "fetch",
+        "linux",
+        "plan",
+        "registry",
+        "snapshot",
+        "store",
+        "tar",
+        "toc",
+        "verify",
     ];
     crates.map(|name| format!("chunked_{name}={level}")).join(",")
 }

@@ -103,7 +103,10 @@ fn node(from: &Path, target: &Dir, name: &[u8], meta: &Metadata) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &File, meta: &Metadata) -> Result<()> {
-    let source = File::options().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(from)?;
+    let source = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(from)?;
     if !clone_file(to, &source)? {
         let mut to = to;
         io::copy(&mut &source, &mut to)?;
@@ -168,7 +171,14 @@ mod tests {
         for dir in ["1/kept", "1/hidden", "1/gone", "2/hidden", "2/kept"] {
             fs::create_dir_all(base.path().join(dir)).unwrap();
         }
-        for (file, text) in [("1/kept/a", "a"), ("1/hidden/b", "b"), ("1/gone/c", "c"), ("2/kept/d", "d"), ("1/f", "1"), ("2/f", "2")] {
+        for (file, text) in [
+            ("1/kept/a", "a"),
+            ("1/hidden/b", "b"),
+            ("1/gone/c", "c"),
+            ("2/kept/d", "d"),
+            ("1/f", "1"),
+            ("2/f", "2"),
+        ] {
             fs::write(base.path().join(file), text).unwrap();
         }
         fs::hard_link(two.join("f"), two.join("g")).unwrap();

@@ -95,10 +95,12 @@ impl EngineError {
         match self {
             Self::Toc { .. } => Some(Check::Toc),
             Self::DiffId { .. } | Self::Decompress { .. } => Some(Check::DiffId),
-            Self::Assemble { source: AssembleError::Digest { .. } | AssembleError::Decode { .. }, .. } => {
-                Some(Check::Piece)
+            Self::Assemble {
+                source: AssembleError::Digest { .. } | AssembleError::Decode { .. }, ..
+            } => Some(Check::Piece),
+            Self::Assemble { source: AssembleError::Tar(_) | AssembleError::Entry { .. }, .. } => {
+                Some(Check::DiffId)
             }
-            Self::Assemble { source: AssembleError::Tar(_) | AssembleError::Entry { .. }, .. } => Some(Check::DiffId),
             _ => None,
         }
     }

@@ -140,7 +140,11 @@ impl Job {
         Ok(Err("its donors kept failing".into()))
     }
 
-    async fn plan(&self, index: &Arc<LayerIndex>, policy: &Policy) -> Result<Plan<chunked_store::Donor>, EngineError> {
+    async fn plan(
+        &self,
+        index: &Arc<LayerIndex>,
+        policy: &Policy,
+    ) -> Result<Plan<chunked_store::Donor>, EngineError> {
         let (index, policy, inner) = (Arc::clone(index), policy.clone(), Arc::clone(&self.inner));
         self.blocking(move || {
             let reuse = StoreReuse { store: &inner.store, policy: &policy };
@@ -160,7 +164,8 @@ impl Job {
         self.counters.wanted.store(plan.fetch_bytes, std::sync::atomic::Ordering::Relaxed);
         self.counters.reused.store(plan.reused_bytes, std::sync::atomic::Ordering::Relaxed);
         let (staging, extractor, _) = self.extractor()?;
-        let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), self.inner.options.fetch.clone());
+        let segments =
+            chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), self.inner.options.fetch.clone());
         let source = Source::new(segments, Arc::clone(&self.counters));
         let donors = Donors::new(self.siblings()?, policy.check);
         let (index, planned) = (Arc::clone(index), Arc::clone(plan));
@@ -220,7 +225,12 @@ impl Job {
         })))
     }
 
-    async fn whole(&self, blob: &Blob, reason: Option<String>, seconds: &mut Seconds) -> Result<Built, EngineError> {
+    async fn whole(
+        &self,
+        blob: &Blob,
+        reason: Option<String>,
+        seconds: &mut Seconds,
+    ) -> Result<Built, EngineError> {
         let layer = self.layer.blob;
         self.counters.enter(Phase::Transferring);
         self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
@@ -295,7 +305,10 @@ impl Job {
         Ok(report)
     }
 
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
         tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Stopped {
             layer: self.layer.blob,
             reason: format!("its thread ended early ({error})"),

@@ -33,11 +33,21 @@ impl AsRef<[u8]> for Charged {
 
 /// Runs a whole blob through the extractor. Blocks on the network and the disk. The compression is told by the
 /// blob's first bytes, not by its media type, as containerd does.
-pub(crate) fn run(mut blob: BlobReader, mut extractor: Extractor, budget: &Arc<Budget>) -> Result<Extracted, PlainError> {
+pub(crate) fn run(
+    mut blob: BlobReader,
+    mut extractor: Extractor,
+    budget: &Arc<Budget>,
+) -> Result<Extracted, PlainError> {
     let format = format(blob.peek(4).map_err(PlainError::Fetch)?);
     let result = match format {
-        "gzip" => pump(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 * 1024, &mut blob)), &mut extractor, budget),
-        "zstd" => zstd_decoder(&mut blob).map_err(Pump::Read).and_then(|decoder| pump(decoder, &mut extractor, budget)),
+        "gzip" => pump(
+            flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 * 1024, &mut blob)),
+            &mut extractor,
+            budget,
+        ),
+        "zstd" => zstd_decoder(&mut blob)
+            .map_err(Pump::Read)
+            .and_then(|decoder| pump(decoder, &mut extractor, budget)),
         _ => pump(&mut blob, &mut extractor, budget),
     };
     // The decoder's error hides the transfer's.

@@ -1,14 +1,47 @@
-//! Why a transfer ended.
+//! Why a transfer failed.
 
-use chunked_core::ByteRange;
-use chunked_registry::RegistryError;
+use chunked_core::{ByteRange, Digest};
+use chunked_registry::{ErrorKind, RegistryError};
 
 /// A transfer that could not be completed.
 #[derive(Debug, thiserror::Error)]
-#[error("fetching bytes {range} of the blob: {source}")]
-pub struct FetchError {
-    /// The part that failed, in bytes of the blob.
-    pub range: ByteRange,
-    /// The last answer.
-    pub source: RegistryError,
+#[non_exhaustive]
+pub enum FetchError {
+    /// The registry failed, and trying again did not help.
+    #[error("at byte {offset}: {source}")]
+    Registry {
+        /// First byte of the blob that is missing.
+        offset: u64,
+        /// The last failure.
+        source: RegistryError,
+    },
+    /// The ranges asked for are not sorted and apart, or not inside the blob.
+    #[error(
+        "cannot fetch bytes {range} of blob {blob}: not inside its {size} bytes, or not after the range before"
+    )]
+    Range {
+        /// Digest of the blob.
+        blob: Digest,
+        /// Length of the blob in bytes.
+        size: u64,
+        /// The first bad range.
+        range: ByteRange,
+    },
+    /// The registry has no ranges, and only ranges were wanted ([`fetch_only`](crate::fetch_only)).
+    #[error("the registry does not serve byte ranges of blob {blob}")]
+    NoRanges {
+        /// Digest of the blob.
+        blob: Digest,
+    },
+}
+
+impl FetchError {
+    /// What to do about it; see [`ErrorKind`].
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry { source, .. } => source.kind(),
+            Self::Range { .. } => ErrorKind::Invalid,
+            Self::NoRanges { .. } => ErrorKind::RangeUnsupported,
+        }
+    }
 }

@@ -1,14 +1,19 @@
-//! Byte ranges of a plan to an ordered stream of segments, over few connections.
+//! Byte ranges of one blob as an ordered stream of segments, over a few connections.
 //!
-//! In the flow: after `plan`, before `assemble`. Ranges are cut into parts of bounded size, a few of which are
-//! requested at once; what arrives is delivered in blob order, every byte of every range exactly once.
+//! Takes the ranges of a plan and a [`Blob`](chunked_registry::Blob), gives every byte of every range exactly
+//! once, in blob order, and nothing else. Hides broken connections (resumes at the byte where a body stopped)
+//! and registries without ranges (one whole body, from which the wanted bytes are picked).
 //!
-//! It must not know what the bytes mean.
+//! It must not: look into the bytes, check digests (every later stage does), hold more than
+//! `connections` × `segment` bytes plus what its channel holds, or go on once nobody listens.
 
 mod error;
-mod part;
-mod stream;
+mod fetch;
+mod lanes;
+mod patience;
+mod ranges;
+mod transfer;
+mod whole;
 
 pub use error::FetchError;
-pub use part::Segment;
-pub use stream::{FetchOptions, fetch, fetch_all};
+pub use fetch::{FetchOptions, Segment, fetch, fetch_all, fetch_only};

@@ -13,7 +13,9 @@ use crate::Result;
 pub fn clone_file(to: &File, from: &File) -> Result<bool> {
     match rustix::fs::ioctl_ficlone(to, from) {
         Ok(()) => Ok(true),
-        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::NOTTY | Errno::PERM) => Ok(false),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::NOTTY | Errno::PERM) => {
+            Ok(false)
+        }
         Err(e) => Err(e.into()),
     }
 }

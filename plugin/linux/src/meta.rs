@@ -42,7 +42,12 @@ impl Times {
 /// Sets owner, extended attributes, mode and times of an open file or directory, in the order that keeps
 /// capabilities and setuid bits (chown clears both). `created` says with which owner and mode the node is
 /// already there, so that calls that would change nothing are left out.
-pub fn set_fd_metadata(fd: impl AsFd, wanted: &Metadata, xattrs: &[Xattr], created: Option<(u32, u32, u32)>) -> Result<()> {
+pub fn set_fd_metadata(
+    fd: impl AsFd,
+    wanted: &Metadata,
+    xattrs: &[Xattr],
+    created: Option<(u32, u32, u32)>,
+) -> Result<()> {
     let fd = fd.as_fd();
     let owned = created.is_some_and(|(_, uid, gid)| (uid, gid) == (wanted.uid, wanted.gid));
     if !owned {
@@ -52,7 +57,8 @@ pub fn set_fd_metadata(fd: impl AsFd, wanted: &Metadata, xattrs: &[Xattr], creat
         set_xattr_fd(fd, xattr)?;
     }
     // After chown, because it clears setuid and setgid.
-    let mode_kept = created.is_some_and(|(mode, _, _)| mode == wanted.mode) && (owned || wanted.mode & 0o6000 == 0);
+    let mode_kept =
+        created.is_some_and(|(mode, _, _)| mode == wanted.mode) && (owned || wanted.mode & 0o6000 == 0);
     if !mode_kept {
         fs::fchmod(fd, Mode::from_raw_mode(wanted.mode))?;
     }
@@ -86,7 +92,13 @@ impl Dir {
 
     /// Sets owner, extended attributes, mode and times of `name`, which is a symlink, device or FIFO.
     /// Symlinks have no mode.
-    pub fn set_node_metadata(&self, name: &[u8], wanted: &Metadata, xattrs: &[Xattr], symlink: bool) -> Result<()> {
+    pub fn set_node_metadata(
+        &self,
+        name: &[u8],
+        wanted: &Metadata,
+        xattrs: &[Xattr],
+        symlink: bool,
+    ) -> Result<()> {
         self.chown(name, wanted.uid, wanted.gid)?;
         let component = self.name(name)?;
         for xattr in xattrs.iter().filter(|x| !x.name.starts_with(b"trusted.")) {

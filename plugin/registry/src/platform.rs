@@ -31,7 +31,7 @@ impl Platform {
     /// and `amd64/v1` mean nothing beyond their architecture and are left out, `arm` is `arm/v7`.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let architecture = architecture.to_ascii_lowercase();
-        let variant = variant.filter(|v| !v.is_empty()).map(|v| v.to_ascii_lowercase());
+        let variant = variant.filter(|v| !v.is_empty()).map(str::to_ascii_lowercase);
         let (architecture, implied) = match architecture.as_str() {
             "x86_64" | "x86-64" => ("amd64", None),
             "aarch64" => ("arm64", None),

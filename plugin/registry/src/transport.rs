@@ -135,7 +135,7 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
         return Ok(None);
     }
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let location = location.ok_or_else(|| Failure::Redirect("it has no readable location"))?;
+    let location = location.ok_or(Failure::Redirect("it has no readable location"))?;
     let mut next = from.join(location).map_err(|_| Failure::Redirect("its location is not a URL"))?;
     match next.scheme() {
         "https" => {}

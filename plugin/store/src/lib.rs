@@ -47,9 +47,9 @@ mod store;
 mod testing;
 mod usage;
 
-pub use counts::Counts;
 pub use adopt::Adoption;
 pub use cleanup::Cleaned;
+pub use counts::Counts;
 pub use error::{ErrorKind, StoreError};
 pub use layer::{Flavour, LayerId, LayerPin, NewFile, NewLayer};
 pub use snapshot::{Kind, LabelChange, Labels, Mountable, NewSnapshot, Snapshot};

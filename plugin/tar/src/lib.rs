@@ -61,7 +61,9 @@ pub enum TarError {
         inside: &'static str,
     },
     /// The caller offered a payload where the tar has none, or of another size.
-    #[error("tar stream at byte {offset} expects {expected} payload bytes, the layer's metadata has {offered}")]
+    #[error(
+        "tar stream at byte {offset} expects {expected} payload bytes, the layer's metadata has {offered}"
+    )]
     Payload {
         /// Position in the tar stream.
         offset: u64,

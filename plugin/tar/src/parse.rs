@@ -22,7 +22,9 @@ pub(crate) fn entry(
     let kind = match parsed.entry_type {
         // Only the NUL type is a V7 archive's, where a trailing slash makes a directory.
         EntryType::Regular if typeflag == 0 && parsed.path.ends_with(b"/") => Kind::Directory,
-        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => file(parsed.size, sparse).map_err(value)?,
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => {
+            file(parsed.size, sparse).map_err(value)?
+        }
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink(link()),
         EntryType::Link => Kind::HardLink(link()),
@@ -37,7 +39,16 @@ pub(crate) fn entry(
     let mtime = pax_time(parsed.pax, "mtime").unwrap_or(header_time);
     let atime = pax_time(parsed.pax, "atime");
     let xattrs = xattrs(&parsed);
-    Ok(Entry { mode: parsed.mode & 0o7777, uid, gid, mtime, atime, xattrs, kind, path: parsed.path.into_owned() })
+    Ok(Entry {
+        mode: parsed.mode & 0o7777,
+        uid,
+        gid,
+        mtime,
+        atime,
+        xattrs,
+        kind,
+        path: parsed.path.into_owned(),
+    })
 }
 
 fn file(size: u64, sparse: Option<(Vec<SparseEntry>, u64)>) -> Result<Kind, &'static str> {

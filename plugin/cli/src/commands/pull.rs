@@ -133,7 +133,9 @@ fn print(report: &Report, to: Option<&Path>) {
     for layer in &report.layers {
         let how = match layer.mode {
             Mode::Present => "in the store already".to_owned(),
-            Mode::Whole => format!("pulled whole{}", layer.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default()),
+            Mode::Whole => {
+                format!("pulled whole{}", layer.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())
+            }
             Mode::Chunked => format!("{} of {} files were here already", layer.files_reused, layer.files),
         };
         println!(

@@ -14,7 +14,8 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     let address = command.address.unwrap_or(settings.address);
     let path = address.to_str().with_context(|| format!("socket {} is not UTF-8", address.display()))?;
     let channel = Endpoint::from_shared(format!("unix://{path}"))?.connect().await;
-    let channel = channel.with_context(|| format!("no daemon answers on {path}; start it with `chunked-snapshotter serve`"))?;
+    let channel = channel
+        .with_context(|| format!("no daemon answers on {path}; start it with `chunked-snapshotter serve`"))?;
     let mut client = ControlClient::new(channel);
     let status = client.status(StatusRequest {}).await?.into_inner();
     let jobs = client.layers(LayersRequest {}).await?.into_inner().jobs;
@@ -38,7 +39,8 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         println!("{answer}");
         return Ok(());
     }
-    let containerd = if status.containerd_version.is_empty() { "not reachable" } else { &status.containerd_version };
+    let containerd =
+        if status.containerd_version.is_empty() { "not reachable" } else { &status.containerd_version };
     println!("chunked-snapshotter {}   root {}   containerd {containerd}", status.version, status.root);
     println!(
         "{} layers ({}, {} of them unused), {} snapshots, {} files to reuse",

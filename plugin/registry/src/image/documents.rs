@@ -32,8 +32,6 @@ pub(crate) struct IndexEntry {
     #[serde(rename = "mediaType", default)]
     pub media_type: String,
     pub digest: Digest,
-    /// Bytes.
-    pub size: u64,
     #[serde(default)]
     pub platform: Option<IndexPlatform>,
     #[serde(default)]

@@ -18,7 +18,11 @@ struct Service {
 }
 
 /// The control service.
-pub(crate) fn service(store: Arc<Store>, engine: Engine, containerd: Arc<Containerd>) -> ControlServer<impl Control> {
+pub(crate) fn service(
+    store: Arc<Store>,
+    engine: Engine,
+    containerd: Arc<Containerd>,
+) -> ControlServer<impl Control> {
     ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd })
 }
 

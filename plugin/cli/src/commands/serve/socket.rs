@@ -19,7 +19,9 @@ impl Drop for SocketFile {
 }
 
 /// Binds `address`, taking the place of a socket that nobody answers on.
-pub(crate) fn bind(address: &Path) -> Result<(impl Stream<Item = io::Result<UnixStream>> + use<>, SocketFile)> {
+pub(crate) fn bind(
+    address: &Path,
+) -> Result<(impl Stream<Item = io::Result<UnixStream>> + use<>, SocketFile)> {
     let context = || format!("socket {}", address.display());
     if let Some(parent) = address.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(context)?;
