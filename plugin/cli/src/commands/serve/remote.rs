@@ -1,11 +1,12 @@
 //! From a remote Prepare to a layer: discover which image it is about, have the engine pull it.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use chunked_discover::Containerd;
-use chunked_engine::{Engine, EngineError};
+use chunked_discover::{Containerd, ErrorKind, Found, Source};
+use chunked_engine::{Engine, EngineError, LayerReport};
 use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
 
 /// [`RemoteLayers`] over containerd's content store and the engine.
@@ -29,30 +30,82 @@ impl RemoteLayers for Remote {
         let (containerd, engine) = (Arc::clone(&self.containerd), self.engine.clone());
         Box::pin(async move {
             let found = containerd.find(request.namespace.as_deref(), &request.target, &request.labels).await;
-            let found = match found {
-                Ok(found) => found,
+            match found {
+                Ok(found) => pull(&engine, found).await,
                 Err(error) => {
-                    // The ordinary way needs no source: containerd fetches and unpacks the layer itself.
-                    tracing::warn!(target = %request.target, %error, "no source for this layer");
-                    return Ok(RemoteOutcome::NoSource { reason: error.to_string() });
+                    let text = with_causes(&error);
+                    match error.kind() {
+                        ErrorKind::Integrity => Err(RemoteError::Integrity(text)),
+                        ErrorKind::Unavailable => Err(RemoteError::Unavailable(text)),
+                        // The ordinary way needs no source: containerd fetches and unpacks the layer itself.
+                        ErrorKind::NoSource => {
+                            tracing::warn!(target = %request.target, reason = text, "no source for this layer");
+                            Ok(RemoteOutcome::NoSource { reason: text })
+                        }
+                    }
                 }
-            };
-            engine.start_image(&found.image);
-            match engine.layer(&found.image, found.index).await {
-                Ok(report) => Ok(RemoteOutcome::Ready(report.pin.clone())),
-                Err(error) => Err(remote_error(&found.image.reference.to_string(), &error)),
             }
         })
     }
 }
 
-fn remote_error(image: &str, error: &Arc<EngineError>) -> RemoteError {
-    let text = format!("image {image}: {error}");
-    match &**error {
-        error if error.check().is_some() => RemoteError::Integrity(text),
-        EngineError::Registry { .. } | EngineError::Fetch { .. } | EngineError::Stopped { .. } => {
-            RemoteError::Unavailable(text)
+/// Pulls from the likeliest source, then from the others that have the layer.
+async fn pull(engine: &Engine, found: Found) -> Result<RemoteOutcome, RemoteError> {
+    let first = Source { image: found.image, index: found.index, port_assumed: found.port_assumed };
+    let mut failures = Vec::new();
+    let mut port_assumed = true;
+    for source in std::iter::once(first).chain(found.alternatives) {
+        port_assumed &= source.port_assumed;
+        match layer(engine, &source).await {
+            Ok(report) => return Ok(RemoteOutcome::Ready(report.pin.clone())),
+            Err(error) => {
+                let text = format!("image {}: {}", source.image.reference, with_causes(&*error));
+                if !is_unreachable(&error) {
+                    return Err(remote_error(text, &error));
+                }
+                failures.push(text);
+            }
         }
+    }
+    let text = failures.join("; ");
+    if port_assumed {
+        // containerd's labels lose the registry's port, so this may simply have been the wrong one.
+        let reason = format!("{text}; if the registry has another port, list it in registry.known_hosts");
+        tracing::warn!(reason, "the layer's registry cannot be reached; containerd fetches the layer itself");
+        return Ok(RemoteOutcome::NoSource { reason });
+    }
+    Err(RemoteError::Unavailable(text))
+}
+
+async fn layer(engine: &Engine, source: &Source) -> Result<Arc<LayerReport>, Arc<EngineError>> {
+    engine.start_image(&source.image);
+    engine.layer(&source.image, source.index).await
+}
+
+/// True when another repository may still serve the layer.
+fn is_unreachable(error: &EngineError) -> bool {
+    matches!(error, EngineError::Registry { .. } | EngineError::Fetch { .. })
+}
+
+fn remote_error(text: String, error: &EngineError) -> RemoteError {
+    match error {
+        error if error.check().is_some() => RemoteError::Integrity(text),
+        EngineError::Stopped { .. } => RemoteError::Unavailable(text),
         _ => RemoteError::Internal(text),
     }
+}
+
+/// An error with its causes. Ours show theirs in their own text; what they repeat is left out.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
 }
