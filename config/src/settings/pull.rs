@@ -10,7 +10,7 @@ use crate::value;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pull {
-    /// Threads that decode, hash and write, shared by all layers: up to 1024; 0 means one for each processor.
+    /// Threads that decode, hash and write, shared by all layers: up to 1024; 0 means four for each processor.
     #[serde(deserialize_with = "value::count::<0, 1024, _>")]
     pub workers: usize,
     /// Layers made at the same time, over all images: 1 to 64.

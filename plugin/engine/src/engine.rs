@@ -22,7 +22,7 @@ use crate::report::{Counters, JobStatus, LayerReport, Mode, Seconds, status};
 /// Bounds and costs, from the configuration.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Worker threads; 0 means one for each processor.
+    /// Worker threads; 0 means four for each processor: they wait for the disk when they read donors.
     pub workers: usize,
     /// Layers pulled at once, over all images.
     pub layers_at_once: usize,
@@ -101,7 +101,7 @@ impl Engine {
     pub fn new(store: Arc<Store>, client: Client, options: EngineOptions) -> std::io::Result<Self> {
         chunked_linux::clear_umask();
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let workers = if options.workers == 0 { cores } else { options.workers };
+        let workers = if options.workers == 0 { 4 * cores } else { options.workers };
         let pool = Pool::new(workers).map_err(std::io::Error::other)?;
         let places = Semaphore::new(options.layers_at_once.max(1));
         let (jobs, waiting) = (Mutex::default(), AtomicUsize::new(0));

@@ -144,10 +144,11 @@ async fn by_ranges(
     output: &Output,
 ) -> Result<(), (u64, Option<Stop>)> {
     let (connections, segment) = (options.connections.max(1), options.segment.max(1));
+    let mut has_ranges = false;
     loop {
         // One request alone shows whether this registry has ranges: the whole blob must not come several times.
-        let limit = if blob.has_ranges() == Some(true) { connections } else { 1 };
-        while lanes.len() < limit
+        has_ranges = has_ranges || blob.has_ranges() == Some(true);
+        while lanes.len() < if has_ranges { connections } else { 1 }
             && let Some(range) = wanted.cut(segment)
         {
             lanes.start(blob, range);

@@ -23,6 +23,13 @@ struct Lane {
     arrived: VecDeque<Segment>,
 }
 
+impl Lane {
+    /// The first byte that has not arrived.
+    fn missing(&self) -> u64 {
+        self.arrived.back().map_or(self.left.start, |last| last.offset + last.data.len() as u64)
+    }
+}
+
 /// Requests in blob order. All are read as their data arrives; only the first one's is handed on. As each is
 /// bounded in length, so is what is held here.
 #[derive(Default)]
@@ -83,7 +90,7 @@ impl Lanes {
                 match pieces.poll_next_unpin(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(segment))) => lane.arrived.push_back(segment),
-                    Poll::Ready(Some(Err(stop))) => return Poll::Ready(Err((lane.left.start, stop))),
+                    Poll::Ready(Some(Err(stop))) => return Poll::Ready(Err((lane.missing(), stop))),
                     Poll::Ready(None) => lane.pieces = None,
                 }
                 news = true;

@@ -10,7 +10,7 @@ use reqwest::Response;
 use crate::body::Body;
 use crate::client::{Inner, Target};
 use crate::content_range::ContentRange;
-use crate::error::{Failure, RegistryError, Subject};
+use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::reference::Reference;
 
 /// A blob in a repository. Cheap to clone.
@@ -71,7 +71,7 @@ impl Blob {
         let value = HeaderValue::try_from(format!("bytes={}-{}", range.start, range.end - 1))
             .map_err(|_| subject.request("its range does not fit into a header"))?;
         headers.insert(RANGE, value);
-        let response = self.request(headers, &subject).await?;
+        let response = self.request(headers, &subject).await.inspect_err(|error| self.note_refusal(error))?;
         let partial = response.status() == StatusCode::PARTIAL_CONTENT;
         let served = if partial {
             self.partial(range, &response, &subject)?
@@ -98,6 +98,16 @@ impl Blob {
         }
         let served = self.whole(&response, &subject)?;
         Ok(self.body(response, served, subject))
+    }
+
+    /// Remembers that the registry refuses ranges. A 416 may be about this blob alone.
+    fn note_refusal(&self, error: &RegistryError) {
+        if let Failure::Status { status, .. } = error.failure()
+            && error.kind() == ErrorKind::RangeUnsupported
+            && *status != StatusCode::RANGE_NOT_SATISFIABLE
+        {
+            self.client.note_ranges(&self.place.reference.host, false);
+        }
     }
 
     async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Response, RegistryError> {

@@ -70,7 +70,7 @@ fn refuses_with_the_reason() {
         (json!({"schemaVersion": 1, "fsLayers": []}), "schema 1"),
         (json!({"schemaVersion": 2, "manifests": []}), "it is an index"),
         (json!({"schemaVersion": 2}), "neither"),
-        (json!([]), "cannot be read"),
+        (json!("text"), "cannot be read"),
         (artifact, "oci.empty"),
         (both, "both"),
         (long, "at most"),

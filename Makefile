@@ -1,0 +1,47 @@
+# `make demo` and `make test` are all a newcomer needs; both run as root (layers have owners and devices).
+
+CARGO ?= cargo
+BIN := target/release/chunked-snapshotter
+
+.PHONY: help build tools demo test unit check bench lint latency clean
+
+help:
+	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
+	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
+	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
+	@echo "make build    $(BIN)"
+	@echo "make lint     fmt, clippy, cargo deny"
+	@echo "make latency  Stat and Commit with 10 000 snapshots"
+
+build:
+	$(CARGO) build --release -p chunked-snapshotter
+
+tools:
+	integration/tools/build
+
+demo: build tools
+	integration/demo/run
+
+test: lint unit check
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) deny check bans licenses sources
+
+unit:
+	$(CARGO) test --release --workspace
+	cd integration/go/descriptors && go run . | diff ../../../proto/tests/containerd-api-v1.12.0.json -
+
+check: build tools
+	integration/suite/run
+
+latency:
+	$(CARGO) bench -p chunked-snapshot --bench latency
+
+bench: build tools
+	integration/bench/run
+
+clean:
+	$(CARGO) clean
+	rm -rf .tools bench-results

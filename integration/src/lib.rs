@@ -1,1 +1,0 @@
-//! Real parts: containerd, registries, clients; demo, benchmarks, conformance.

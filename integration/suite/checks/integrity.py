@@ -1,0 +1,87 @@
+"""A wrong byte anywhere fails the pull, by name, and leaves nothing; the next good pull works."""
+import contextlib
+import json
+import os
+import re
+
+import images
+from lab import Failure, Node
+
+POSITION = "io.github.containers.zstd-chunked."
+
+
+@contextlib.contextmanager
+def flipped(lab, digest, offset):
+    """The registry's own file of a blob with one bit changed: this registry serves what is there."""
+    digits = digest.split(":")[1]
+    path = lab.path("registry", "docker", "registry", "v2", "blobs", "sha256", digits[:2], digits, "data")
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        before = f.read(1)
+        f.seek(offset)
+        f.write(bytes([before[0] ^ 1]))
+    try:
+        yield
+    finally:
+        with open(path, "r+b") as f:
+            f.seek(offset)
+            f.write(before)
+
+
+def rows(node, root):
+    return sorted(name for name in os.listdir(os.path.join(root, "snapshots")))
+
+
+def checks(lab, registry):
+    image = images.push(lab, registry, "attack", images.application(1), ["zstd:chunked"])["zstd:chunked"]
+    layer = image.manifest["layers"][1]
+    toc = [int(x) for x in layer["annotations"][POSITION + "manifest-position"].split(":")]
+    split = [int(x) for x in layer["annotations"][POSITION + "tarsplit-position"].split(":")]
+    node = Node(lab, "2.4", [registry], name="attack")
+
+    def fails(target, layer_digest, check):
+        before = rows(node, node.root)
+        done = node.nerdctl("pull", "-q", target.name, check=False)
+        said = done.stderr + node.daemon.text()[-20000:]
+        if done.returncode == 0:
+            raise Failure("the pull succeeded")
+        if layer_digest not in done.stderr or not re.search(check, done.stderr):
+            raise Failure("the error names not both layer and check %r:\n%s" % (check, said[-2000:]))
+        if node.staging():
+            raise Failure("left in staging: %s" % node.staging())
+        held = node.ctr("snapshots", "--snapshotter", "chunked", "ls").stdout
+        if target.chain in held:
+            raise Failure("the top layer was committed")
+        new = set(rows(node, node.root)) - set(before)
+        # The layers below may be there: they were right.
+        if len(new) >= len(image.layers):
+            raise Failure("directories of a layer that failed: %s" % new)
+
+    def flip(offset, check):
+        with flipped(lab, layer["digest"], offset):
+            fails(image, layer["digest"], check)
+        node.nerdctl("pull", "-q", image.name)
+        out = node.nerdctl("run", "--rm", "--net", "none", image.name).stdout
+        if out != "hello from version 1\n":
+            raise Failure("after the attack the container printed %r" % out)
+        node.forget(image)
+        # Without the layer in the store, so that the next check fetches it again.
+        node.daemon.stop()
+        node.start_daemon()
+
+    def other_diff_id():
+        config = json.loads(json.dumps(image.config))
+        config["rootfs"]["diff_ids"][1] = "sha256:" + "ab" * 32
+        data = json.dumps(config).encode()
+        manifest = json.loads(json.dumps(image.manifest))
+        manifest["config"].update(digest=image.put_blob(data), size=len(data))
+        image.put("manifests/lying", json.dumps(manifest).encode(), manifest["mediaType"])
+        fails(images.Pushed(registry, image.repository, "lying"), layer["digest"], "DiffID")
+        node.nerdctl("pull", "-q", image.name)
+
+    payload = toc[0] // 2
+    yield "one byte of a payload frame", lambda: flip(payload, "TOC digest|does not decompress|DiffID")
+    yield "one byte of the TOC", lambda: flip(toc[0] + toc[1] // 2, "TOC")
+    yield "one byte of the tar-split", lambda: flip(split[0] + split[1] // 2, "TOC|tar-split")
+    yield "another DiffID in the config", other_diff_id
+    node.stop()

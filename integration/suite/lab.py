@@ -1,0 +1,239 @@
+"""Private real parts on loopback: a journalled loop file system, registry, containerd, our daemon.
+
+Everything lives in one temporary directory and ends with the `Lab`, also after an error or a signal: processes are
+ended by pid, mounts below the directory are taken down, the loop file is removed.
+"""
+import atexit
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOOLS = os.path.join(ROOT, ".tools", "bin")
+BINARY = os.environ.get("CHUNKED_SNAPSHOTTER") or os.path.join(ROOT, "target", "release", "chunked-snapshotter")
+REGISTRY_CONFIG = """version: 0.1
+log: {{level: warn, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {root}/registry, maxthreads: 100}}
+  delete: {{enabled: true}}
+http: {{addr: "{address}"}}
+"""
+# Plugins that need what a test machine may not have; none of them matters here.
+DISABLED = ("grpc.v1.cri", "cri.v1.images", "cri.v1.runtime", "internal.v1.opt", "snapshotter.v1.devmapper",
+            "snapshotter.v1.zfs", "snapshotter.v1.aufs", "snapshotter.v1.btrfs", "nri.v1.nri")
+
+
+class Failure(Exception):
+    """A check that did not hold."""
+
+
+def free_address():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % s.getsockname()[1]
+
+
+def run(*command, env=None, check=True, timeout=300):
+    """Runs a command; gives its standard output, or raises with everything it said."""
+    done = subprocess.run(command, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode:
+        raise Failure("%s: exit %d\n%s%s" % (" ".join(command), done.returncode, done.stdout, done.stderr))
+    return done
+
+
+def wait_for(what, condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise Failure("waited %g s in vain for %s" % (seconds, what))
+
+
+class Process:
+    """A server with a log file, ended by pid."""
+
+    def __init__(self, name, command, log, env=None, stdout=None):
+        self.name, self.log = name, log
+        self.child = subprocess.Popen(command, stdout=stdout or open(log, "ab"), stderr=open(log, "ab"),
+                                      env={**os.environ, **(env or {})}, start_new_session=True, text=bool(stdout))
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+    def stop(self):
+        if self.alive():
+            self.child.terminate()
+            try:
+                self.child.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def text(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+
+class Lab:
+    """The temporary directory and what runs in it."""
+
+    def __init__(self, filesystem="xfs", size="12G"):
+        self.processes = []
+        self.dir = tempfile.mkdtemp(prefix="cs-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        self.mount = os.path.join(self.dir, "m")
+        atexit.register(self.close)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(130))
+        os.mkdir(self.mount)
+        image = os.path.join(self.dir, "fs.img")
+        run("truncate", "-s", size, image)
+        run(*{"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "ext4": ["mkfs.ext4", "-q", "-F"]}[filesystem], image)
+        run("mount", "-o", "loop", image, self.mount)
+
+    def path(self, *parts):
+        return os.path.join(self.mount, *parts)
+
+    def start(self, name, command, env=None, stdout=None):
+        process = Process(name, command, self.path(name + ".log"), env, stdout)
+        self.processes.append(process)
+        return process
+
+    def registry(self):
+        address = free_address()
+        config = self.path("registry.yml")
+        with open(config, "w") as f:
+            f.write(REGISTRY_CONFIG.format(root=self.mount, address=address))
+        self.start("registry", ["docker-registry", "serve", config])
+        wait_for("the registry", lambda: answers("http://%s/v2/" % address))
+        return address
+
+    def proxy(self, upstream):
+        """A counting proxy: its address, and a function that asks its control port."""
+        process = self.start("proxy", [os.path.join(TOOLS, "countproxy"), "-upstream", upstream], stdout=subprocess.PIPE)
+        address, control = process.child.stdout.readline().split()
+        def ask(path):
+            with urllib.request.urlopen("http://%s%s" % (control, path), timeout=10) as answer:
+                return json.loads(answer.read() or b"null")
+        return address, ask
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes.clear()
+        if not os.path.isdir(self.dir):
+            return
+        for _ in range(3):
+            with open("/proc/self/mounts") as f:
+                mounts = [line.split()[1] for line in f if line.split()[1].startswith(self.dir)]
+            for mount in sorted(mounts, reverse=True):
+                subprocess.run(["umount", "-l", mount], stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def answers(url):
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+        return True
+    except OSError:
+        return False
+
+
+class Node:
+    """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
+
+    def __init__(self, lab, version, known_hosts=(), name=None):
+        self.lab, self.version = lab, version
+        self.dir = lab.path(name or "node-" + version)
+        os.makedirs(self.dir)
+        self.bin = os.path.dirname(shutil.which("containerd") or "/usr/bin/containerd") if version == "1.6" \
+            else os.path.join(TOOLS, "containerd-" + version)
+        self.socket, self.ours = self.path("c.sock"), self.path("cs.sock")
+        self.root = self.path("cs")
+        self.known_hosts = list(known_hosts)
+        self.start_daemon()
+        self.start_containerd()
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def start_daemon(self):
+        config = self.path("chunked.toml")
+        with open(config, "w") as f:
+            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n[store]\nunused_grace = "0s"\n'
+                    % json.dumps(self.known_hosts))
+        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", [
+            BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,
+            "--containerd-address", self.socket])
+        def ready():
+            if not self.daemon.alive():
+                raise Failure("the daemon ended:\n" + self.daemon.text()[-2000:])
+            return os.path.exists(self.ours)
+        wait_for("our daemon", ready)
+
+    def start_containerd(self):
+        two = self.version.startswith("2")
+        with open(self.path("config.toml"), "w") as f:
+            f.write('version = %d\nroot = "%s"\nstate = "%s"\ndisabled_plugins = %s\n' % (
+                3 if two else 2, self.path("root"), self.path("state"),
+                json.dumps(["io.containerd." + name for name in DISABLED])))
+            f.write('[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.socket, self.socket))
+            f.write('[proxy_plugins.chunked]\n  type = "snapshot"\n  address = "%s"\n' % self.ours)
+            f.write('[proxy_plugins.chunked.exports]\n  root = "%s"\n  enable_remote_snapshot_annotations = "true"\n' % self.root)
+            for name in ("overlayfs", "chunked") if two else ():
+                f.write('[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
+                        '  platform = "linux/amd64"\n  snapshotter = "%s"\n' % name)
+        self.containerd = self.lab.start(os.path.basename(self.dir) + "-containerd", [
+            os.path.join(self.bin, "containerd"), "--config", self.path("config.toml")], env=self.env())
+        wait_for("containerd", lambda: self.ctr("version", check=False).returncode == 0)
+
+    def env(self):
+        return {"PATH": self.bin + ":" + os.environ["PATH"]}
+
+    def ctr(self, *arguments, check=True):
+        return run(os.path.join(self.bin, "ctr"), "-a", self.socket, *arguments, env=self.env(), check=check)
+
+    def nerdctl(self, *arguments, snapshotter="chunked", check=True):
+        return run(os.path.join(TOOLS, "nerdctl"), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
+                   "--snapshotter", snapshotter, *arguments, env=self.env(), check=check)
+
+    def mounted(self, image, snapshotter, where):
+        """Mounts what a container of the image would see; gives a function that undoes it."""
+        os.makedirs(where, exist_ok=True)
+        container = os.path.basename(where)
+        # A container, because containerd collects a snapshot that nothing refers to at any moment.
+        self.ctr("containers", "create", "--snapshotter", snapshotter, image.name, container)
+        run("sh", "-c", self.ctr("snapshots", "--snapshotter", snapshotter, "mounts", where, container).stdout)
+        return lambda: (run("umount", where), self.ctr("containers", "rm", container))
+
+    def forget(self, image):
+        """Removes the image and everything of it from containerd and from us."""
+        self.ctr("images", "rm", "--sync", image.name, check=False)
+
+    def layer_blobs(self, image):
+        """Digests of the image's layer blobs that containerd's content store holds."""
+        held = self.ctr("content", "ls", "-q").stdout.split()
+        return [layer for layer in image.layers if layer in held]
+
+    def staging(self):
+        return os.listdir(os.path.join(self.root, "staging"))
+
+    def stop(self):
+        self.containerd.stop()
+        self.daemon.stop()
+        run("sh", "-c", "grep ' %s' /proc/self/mounts | cut -d' ' -f2 | sort -r | xargs -r umount -l" % self.dir)
+        shutil.rmtree(self.dir, ignore_errors=True)

@@ -1,0 +1,3 @@
+module chunked-snapshotter.test/tools/countproxy
+
+go 1.26
