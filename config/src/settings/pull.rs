@@ -59,7 +59,7 @@ impl Default for Pull {
             layers_at_once: 6,
             connections_per_layer: 4,
             memory_per_layer: 16 << 20,
-            segment: 2 << 20,
+            segment: 8 << 20,
             keep_running_after_cancel: Duration::from_secs(600),
             durability: Durability::default(),
         }

@@ -11,10 +11,14 @@ mod rootfs;
 mod settings;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use crate::args::{Arguments, Command};
+
+/// How long threads that are writing may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -32,10 +36,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return commands::config::run(&command);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match arguments.command {
+    let result = match arguments.command {
         Command::Serve(command) => runtime.block_on(commands::serve::run(command)),
         Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
         Command::Status(command) => runtime.block_on(commands::status::run(command)),
         Command::Config(_) => Ok(()),
-    }
+    };
+    // Threads that write a layer end when their transfer does; a stuck disk must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN);
+    result
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chunked_core::Digest;
 use chunked_engine::{Engine, JobStatus, Phase};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How often the bars are redrawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,10 +37,12 @@ pub(crate) async fn show(engine: Engine) {
 
 fn new_bar(job: &JobStatus) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes:>10} of {total_bytes:>10}  {msg}");
-    let bar = ProgressBar::new(job.bytes_total);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_prefix(job.blob.to_hex().chars().take(12).collect::<String>());
-    bar
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let name: String = job.blob.to_hex().chars().take(12).collect();
+    // Complete before it is shown: a bar that is changed on its own draws itself outside the others.
+    ProgressBar::with_draw_target(Some(job.bytes_total), ProgressDrawTarget::hidden())
+        .with_style(style)
+        .with_prefix(name)
 }
 
 fn draw(bar: &ProgressBar, job: &JobStatus) {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Settings};
 use chunked_core::ByteRange;
+use chunked_fetch::FetchError;
 use chunked_plan::Plan;
-use chunked_registry::{Blob, Image, Layer};
+use chunked_registry::{Blob, ErrorKind, Image, Layer};
 use chunked_store::{Flavour, NewFile, NewLayer, Staging};
-use chunked_toc::{Annotations, ErrorKind, Format, LayerIndex};
+use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
 
 use crate::chunked::{Build, ChunkedError};
 use crate::engine::Inner;
@@ -91,23 +92,30 @@ impl Job {
         seconds: &mut Seconds,
     ) -> Result<Result<Built, String>, EngineError> {
         let started = Instant::now();
-        let metadata = self.metadata(blob, annotations.metadata_range()).await?;
+        let metadata = match self.metadata(blob, annotations.metadata_range()).await {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::RangeUnsupported => {
+                return Ok(Err("its registry does not serve ranges".into()));
+            }
+            Err(source) => return Err(EngineError::Fetch { layer: self.layer.blob, source }),
+        };
         let index = self.blocking(move || chunked_toc::parse(&annotations, &metadata)).await?;
         seconds.metadata = elapsed(started);
         match index {
             Ok(index) => self.by_ranges(blob, &Arc::new(index), seconds).await,
             // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
-            Err(error) if error.kind() == ErrorKind::Unusable => Ok(Err(error.to_string())),
+            Err(error) if error.kind() == TocErrorKind::Unusable => Ok(Err(error.to_string())),
             Err(source) => Err(EngineError::Toc { layer: self.layer.blob, source }),
         }
     }
 
-    /// TOC and tar-split, by one request.
-    async fn metadata(&self, blob: &Blob, range: ByteRange) -> Result<Vec<u8>, EngineError> {
-        let mut segments = chunked_fetch::fetch(blob.clone(), vec![range], self.inner.options.fetch.clone());
+    /// TOC and tar-split, by one request. Fails rather than read a whole blob for them.
+    async fn metadata(&self, blob: &Blob, range: ByteRange) -> Result<Vec<u8>, FetchError> {
+        let mut segments =
+            chunked_fetch::fetch_only(blob.clone(), vec![range], self.inner.options.fetch.clone());
         let mut bytes = BytesMut::new();
         while let Some(segment) = segments.recv().await {
-            let segment = segment.map_err(|source| EngineError::Fetch { layer: self.layer.blob, source })?;
+            let segment = segment?;
             self.counters.add_fetched(segment.data.len());
             bytes.extend_from_slice(&segment.data);
         }
@@ -204,7 +212,7 @@ impl Job {
             }
             Err(ChunkedError::Whole(reason)) => return Ok(Attempt::Whole(reason)),
             Err(ChunkedError::Fetch(source)) => return Err(EngineError::Fetch { layer, source }),
-            Err(ChunkedError::Toc(error)) if error.kind() == ErrorKind::Unusable => {
+            Err(ChunkedError::Toc(error)) if error.kind() == TocErrorKind::Unusable => {
                 return Ok(Attempt::Whole(error.to_string()));
             }
             Err(ChunkedError::Toc(source)) => return Err(EngineError::Toc { layer, source }),
@@ -300,7 +308,7 @@ impl Job {
         tracing::info!(
             layer = %report.blob, diff_id = %report.diff_id, mode = ?report.mode, fetched = report.bytes_fetched,
             reused = report.bytes_reused, files = report.files, files_reused = report.files_reused,
-            transfer = report.seconds.transfer, commit = report.seconds.commit, "layer ready"
+            plan = report.seconds.metadata + report.seconds.plan, transfer = report.seconds.transfer, commit = report.seconds.commit, "layer ready"
         );
         Ok(report)
     }

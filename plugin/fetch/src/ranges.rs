@@ -45,6 +45,11 @@ impl Wanted {
         self.ranges.extend(cuts.rev().filter(|range| !range.is_empty()));
     }
 
+    /// Bytes wanted.
+    pub(crate) fn total(&self) -> u64 {
+        self.ranges.iter().map(ByteRange::len).sum()
+    }
+
     /// From the first to the last wanted byte; `None` when nothing is wanted any more.
     pub(crate) fn span(&self) -> Option<ByteRange> {
         Some(ByteRange { start: self.ranges.last()?.start, end: self.ranges.first()?.end })

@@ -92,8 +92,9 @@ async fn each_byte_is_asked_for_once() {
     let (registry, _client, blob) = start().await;
     check(&collect(fetch(blob, some_ranges(), small())).await.unwrap(), &some_ranges());
     assert_eq!(merged(registry.served()), merged(some_ranges()));
-    // 2 small ones, 4 for 400 000, 1 for 10 000, 5 for 500 000.
-    assert_eq!(registry.blob_requests(), 12);
+    // 2 small ones, 4 for 400 000, 1 for 10 000, and for 500 000 from 5, smaller ones at the end.
+    let requests = registry.blob_requests();
+    assert!((12..=20).contains(&requests), "{requests}");
     // A connection comes back to the pool a moment after its body's end, so there may be more than four.
     assert!(registry.connections() <= 8, "{}", registry.connections());
 }
@@ -143,7 +144,7 @@ async fn a_whole_answer_in_the_middle_replaces_the_rest() {
     let (registry, _client, blob) = start().await;
     registry.script(|nth, _| if nth == 6 { Quirk::IgnoreRange } else { Quirk::None });
     check(&collect(fetch(blob, some_ranges(), small())).await.unwrap(), &some_ranges());
-    assert!(registry.blob_requests() < 12, "{}", registry.blob_requests());
+    assert!(registry.blob_requests() <= 11, "{}", registry.blob_requests());
 }
 
 #[tokio::test]

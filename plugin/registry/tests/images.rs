@@ -1,10 +1,11 @@
 //! From references to proven images, and who may have them.
+#![allow(clippy::unwrap_used, reason = "tests; clippy knows only functions marked as such")]
 
 #[path = "support/registry.rs"]
 mod registry;
 
 use chunked_core::Digest;
-use chunked_registry::{Client, ClientOptions, ErrorKind, Image, Platform, RegistryError};
+use chunked_registry::{Client, ClientOptions, ErrorKind, Failure, Image, Platform, RegistryError};
 use registry::{Access, Registry, client, options};
 use serde_json::{Value, json};
 
@@ -225,4 +226,14 @@ async fn nobody_there_is_transient() {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let error = client().pull_image(&reference, &platform()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+}
+
+#[tokio::test]
+async fn https_is_set_up_and_named_in_errors() {
+    // RFC 2606: this name never resolves.
+    let reference = "registry.invalid/app:v1".parse().unwrap();
+    let error = client().pull_image(&reference, &platform()).await.unwrap_err();
+    // Machines without CA certificates cannot even try, and say so.
+    let expected = matches!(error.failure(), Failure::Transport(_) | Failure::Stalled(_) | Failure::Tls(_));
+    assert!(expected && error.to_string().contains("registry.invalid"), "{error:?}");
 }
