@@ -60,6 +60,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         layers_at_once: pull.layers_at_once,
         memory_per_layer: pull.memory_per_layer,
         keep_running_after_cancel: pull.keep_running_after_cancel,
+        flush: pull.durability == Durability::Sync,
         fetch: FetchOptions { connections: pull.connections_per_layer, segment: pull.segment },
         ..EngineOptions::default()
     }

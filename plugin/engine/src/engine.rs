@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub memory_per_layer: u64,
     /// How long jobs go on while nobody waits for any layer.
     pub keep_running_after_cancel: Duration,
+    /// Flush the filesystem while layers are written, because they are to be durable when they are committed.
+    pub flush: bool,
     /// Connections and segment size.
     pub fetch: FetchOptions,
     /// Costs that decide about gaps.
@@ -43,6 +45,7 @@ impl Default for EngineOptions {
             layers_at_once: 6,
             memory_per_layer: 16 << 20,
             keep_running_after_cancel: Duration::from_secs(600),
+            flush: true,
             fetch: FetchOptions::default(),
             costs: Costs::default(),
         }
@@ -69,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) options: EngineOptions,
     places: Semaphore,
     jobs: Mutex<HashMap<Key, Running>>,
+    /// One flush at a time serves all layers.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
     /// Calls that wait for a layer.
     waiting: AtomicUsize,
 }
@@ -105,7 +110,16 @@ impl Engine {
         let pool = Pool::new(workers).map_err(std::io::Error::other)?;
         let places = Semaphore::new(options.layers_at_once.max(1));
         let (jobs, waiting) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self(Arc::new(Inner { store, client, pool, options, places, jobs, waiting })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            client,
+            pool,
+            options,
+            places,
+            jobs,
+            flushing: tokio::sync::Mutex::default(),
+            waiting,
+        })))
     }
 
     /// The store it fills.

@@ -67,7 +67,15 @@ impl Job {
         self.commit(built, seconds).await
     }
 
+    /// Builds the tree, while what is written goes to disk in the background.
     async fn build(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
+        let flusher = self.inner.options.flush.then(|| crate::flush::Flusher::start(&self.inner));
+        let built = self.build_tree(seconds).await;
+        drop(flusher);
+        built
+    }
+
+    async fn build_tree(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
         let layer = &self.layer;
         let blob = self.inner.client.blob(&self.image.reference, layer.blob, layer.size);
         self.counters.enter(Phase::Planning);

@@ -9,6 +9,7 @@
 mod chunked;
 mod engine;
 mod error;
+mod flush;
 mod job;
 mod plain;
 mod report;
