@@ -17,7 +17,8 @@ use crate::budget::Budget;
 use crate::content::{Content, Donor, FetchedPiece};
 use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
-use crate::place::{Place, Placed};
+use crate::place::Place;
+use crate::placed::Placed;
 use crate::report::Extracted;
 use crate::unit::Pool;
 

@@ -17,6 +17,7 @@ mod extractor;
 mod job;
 mod path;
 mod place;
+mod placed;
 mod report;
 mod tree;
 mod unit;

@@ -1,0 +1,115 @@
+"""What one pull costs: wall, CPU of the client side, bytes on the wire, peak memory. What each means is in README.md."""
+import os
+import subprocess
+import tempfile
+import threading
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+SAMPLE_SECONDS = 0.02
+
+
+class Meter:
+    def __init__(self, ask):
+        self.ask = ask  # the counting proxy's control port
+
+    def measure(self, command, daemons, env, warm):
+        """Runs the command; `daemons` are the pids that work for it, `warm` the files that shall be in memory."""
+        subprocess.run(["sync"], check=True)
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3")
+        for path in warm:
+            read(path)
+        for pid in daemons:
+            with open("/proc/%d/clear_refs" % pid, "w") as f:
+                f.write("5")  # VmHWM starts again
+        self.ask("/reset")
+        before = sum(map(cpu_of_tree, daemons))
+        with tempfile.TemporaryFile() as said:
+            started = time.monotonic()
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env={**os.environ, **env})
+            memory = Memory(child.pid)
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.monotonic() - started
+            child.returncode = os.waitstatus_to_exitcode(status)
+            client_peak = memory.stop()
+            if child.returncode:
+                said.seek(0)
+                raise SystemExit("%s: exit %d\n%s" % (" ".join(command), child.returncode, said.read().decode(errors="replace")[-3000:]))
+        settle(daemons)
+        stats = self.ask("/stats")
+        return {"wall": wall, "cpu": sum(map(cpu_of_tree, daemons)) - before + usage.ru_utime + usage.ru_stime,
+                "wire": stats["down"], "requests": stats["requests"], "ranges": stats["ranges"],
+                "rss": client_peak + sum(map(high_water, daemons))}
+
+
+class Memory:
+    """Samples the peaks of a command and its children while they live.
+
+    Not wait4's ru_maxrss: after vfork it starts from the peak of the parent, that is of this program.
+    """
+
+    def __init__(self, pid):
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+        self.thread = threading.Thread(target=self.sample)
+        self.thread.start()
+
+    def sample(self):
+        while not self.ended.wait(SAMPLE_SECONDS):
+            self.peak = max(self.peak, sum(map(high_water, tree(self.pid))))
+
+    def stop(self):
+        self.ended.set()
+        self.thread.join()
+        return self.peak
+
+
+def read(path):
+    with open(path, "rb", buffering=0) as f:
+        while f.read(1 << 22):
+            pass
+
+
+def settle(daemons, seconds=5.0):
+    """Waits until the daemons rest, so that work they put off is counted, too."""
+    end, last = time.monotonic() + seconds, None
+    while daemons and time.monotonic() < end:
+        now = sum(map(cpu_of_tree, daemons))
+        if now == last:
+            return
+        last = now
+        time.sleep(0.3)
+
+
+def tree(pid):
+    found = [pid]
+    try:
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/children" % (pid, task)) as f:
+                for child in f.read().split():
+                    found += tree(int(child))
+    except OSError:
+        pass  # it ended meanwhile
+    return found
+
+
+def cpu_of_tree(pid):
+    return sum(map(cpu, tree(pid)))
+
+
+def cpu(pid):
+    """User and system seconds of a process and of its children that ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:15])) / TICKS
+    except OSError:
+        return 0.0
+
+
+def high_water(pid):
+    """Peak resident bytes of a process."""
+    try:
+        with open("/proc/%d/status" % pid) as f:
+            return next((int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM")), 0)
+    except OSError:
+        return 0
