@@ -14,7 +14,6 @@ RUNTIME = "golang-1.19-src openjdk-17-jre-headless libnode108 git vim-runtime pe
 LIBRARIES = ("python3-numpy python3-scipy python3-pandas python3-botocore python3-django python3-sympy python3-sklearn "
              "python3-matplotlib node-typescript").split()
 FORMATS = ["zstd:chunked", "gzip", "zstd"]
-KEPT = os.path.join(debian.CACHE, "bench-registry-1")
 # What issue and README promise about the corpus.
 SMALLEST_TAR, FEWEST_FILES = 500e6, 20000
 
@@ -38,22 +37,12 @@ def layers(release):
 
 
 def published(lab):
-    """The registry with both releases in every format: {(release, format): Pushed} and its address.
-
-    Pushed once by the reference writer, then kept below .tools; the copy is read where it is.
-    """
-    if not os.path.isdir(KEPT):
-        print("building the corpus from Debian packages (once; some minutes)", file=sys.stderr, flush=True)
-        registry = lab.registry()
+    """The address of a registry with both releases in every format, and {(release, format): Pushed}."""
+    def push_all(registry):
+        print("pushing the images with the reference writer (once; some minutes)", file=sys.stderr, flush=True)
         for release in (1, 2):
             push(lab, registry, release)
-        lab.processes.pop().stop()
-        shutil.rmtree(KEPT + ".new", ignore_errors=True)
-        shutil.copytree(lab.path("registry"), KEPT + ".new")
-        os.rename(KEPT + ".new", KEPT)
-        shutil.rmtree(lab.path("registry"))
-    os.symlink(KEPT, lab.path("registry"))
-    registry = lab.registry()
+    registry = debian.registry(lab, "bench", layers(1) + layers(2), push_all)
     return registry, {(release, format): images.Pushed(registry, "test/bench-v%d" % release, format.replace(":", "-"))
                       for release in (1, 2) for format in FORMATS}
 
@@ -76,7 +65,7 @@ def blob_path(lab, digest):
 def facts():
     """How large the image is, and what its update changes; counted once, then kept."""
     old, new = layers(1), layers(2)
-    kept = os.path.join(debian.CACHE, "bench-facts-%s.json" % hashlib.sha256(repr((old, new)).encode()).hexdigest()[:12])
+    kept = os.path.join(debian.CACHE, "bench-facts-%s.json" % debian.short([os.path.basename(path) for path in old + new]))
     if not os.path.exists(kept):
         before, after = contents(old), contents(new)
         differing = [name for name, digest in after.items() if before.get(name) != digest]

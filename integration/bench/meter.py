@@ -25,22 +25,34 @@ class Meter:
                 f.write("5")  # VmHWM starts again
         self.ask("/reset")
         before = sum(map(cpu_of_tree, daemons))
-        with tempfile.TemporaryFile() as said:
-            started = time.monotonic()
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env={**os.environ, **env})
-            memory = Memory(child.pid)
-            _, status, usage = os.wait4(child.pid, 0)
-            wall = time.monotonic() - started
-            child.returncode = os.waitstatus_to_exitcode(status)
-            client_peak = memory.stop()
-            if child.returncode:
-                said.seek(0)
-                raise SystemExit("%s: exit %d\n%s" % (" ".join(command), child.returncode, said.read().decode(errors="replace")[-3000:]))
+        wall, usage, client_peak = timed(command, env)
         settle(daemons)
         stats = self.ask("/stats")
         return {"wall": wall, "cpu": sum(map(cpu_of_tree, daemons)) - before + usage.ru_utime + usage.ru_stime,
                 "wire": stats["down"], "requests": stats["requests"], "ranges": stats["ranges"],
                 "rss": client_peak + sum(map(high_water, daemons))}
+
+
+def timed(command, env):
+    """Runs a command, and ends it if this program is ended: wall seconds, resource usage, peak bytes."""
+    with tempfile.TemporaryFile() as said:
+        started = time.monotonic()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env={**os.environ, **env})
+        memory = Memory(child.pid)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.monotonic() - started
+            child.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        finally:
+            memory.stop()
+        if child.returncode:
+            said.seek(0)
+            raise SystemExit("%s: exit %d\n%s" % (" ".join(command), child.returncode, said.read().decode(errors="replace")[-3000:]))
+        return wall, usage, memory.peak
 
 
 class Memory:
@@ -61,7 +73,6 @@ class Memory:
     def stop(self):
         self.ended.set()
         self.thread.join()
-        return self.peak
 
 
 def read(path):

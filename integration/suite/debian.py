@@ -1,7 +1,9 @@
 """Image layers from real Debian packages: downloaded by apt, unpacked, never installed. Cached below .tools."""
 import hashlib
+import inspect
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 
@@ -35,14 +37,34 @@ def packages(names):
     return [files[name] for name in names]
 
 
+def short(value):
+    """A name for a value, to find again what was made from it."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+
+def registry(lab, name, tars, push):
+    """Address of a registry that holds what `push(address)` makes of these tars: pushed once, then kept in CACHE."""
+    kept = os.path.join(CACHE, "%s-registry-%s" % (name, short([os.path.basename(path) for path in tars])))
+    if not os.path.isdir(kept):
+        push(lab.registry())
+        lab.processes.pop().stop()
+        # Another name until it is whole: this may be interrupted.
+        shutil.rmtree(kept + ".new", ignore_errors=True)
+        shutil.copytree(lab.path("registry"), kept + ".new")
+        os.rename(kept + ".new", kept)
+        shutil.rmtree(lab.path("registry"))
+    os.symlink(kept, lab.path("registry"))
+    return lab.registry()
+
+
 def layer(name, wanted, change=None, mtime=None, extra=()):
     """The tar of a layer with the contents of the `wanted` packages, path of the file.
 
     `change(path, data)` gives the new content of a file; `mtime` is given to everything, as a rebuild does; `extra` is
     (path, mode, content) of further files.
     """
-    key = hashlib.sha256(repr((wanted, change and change.__name__, mtime, extra, 3)).encode()).hexdigest()[:12]
-    path = os.path.join(CACHE, "%s-%s.tar" % (name, key))
+    made_from = (wanted, change and inspect.getsource(change), mtime, extra, 3)
+    path = os.path.join(CACHE, "%s-%s.tar" % (name, short(made_from)))
     if os.path.exists(path):
         return path
     os.makedirs(CACHE, exist_ok=True)

@@ -135,6 +135,8 @@ def application(version):
     def files(t):
         add(t, "srv/", D, mode=0o755)
         add(t, "srv/version", data=b"version %d\n" % version)
+        for i in (0, 1):
+            add(t, "srv/twin%d" % i, data=random.Random(-1 - i).randbytes(5000))
         for i in range(400):
             seed = i + (10000 if version > 1 and i % 16 == 0 else 0)
             add(t, "srv/f%d" % i, data=random.Random(seed).randbytes(2000 + 173 * i), mtime=1700000000 + version)

@@ -1,8 +1,10 @@
 """A wrong byte anywhere fails the pull, by name, and leaves nothing; the next good pull works."""
 import contextlib
+import hashlib
 import json
 import os
 import re
+import subprocess
 
 import images
 from lab import Failure, Node
@@ -28,6 +30,10 @@ def flipped(lab, digest, offset):
             f.write(before)
 
 
+def zstd(mode, data):
+    return subprocess.run(["zstd", mode], input=data, capture_output=True, check=True).stdout
+
+
 def rows(node, root):
     return sorted(name for name in os.listdir(os.path.join(root, "snapshots")))
 
@@ -44,7 +50,7 @@ def checks(lab, registry):
         done = node.nerdctl("pull", "-q", target.name, check=False)
         said = done.stderr + node.daemon.text()[-20000:]
         if done.returncode == 0:
-            raise Failure("the pull succeeded")
+            raise Failure("the pull succeeded:\n" + said[-3000:])
         if layer_digest not in done.stderr or not re.search(check, done.stderr):
             raise Failure("the error names not both layer and check %r:\n%s" % (check, said[-2000:]))
         if node.staging():
@@ -79,9 +85,41 @@ def checks(lab, registry):
         fails(images.Pushed(registry, image.repository, "lying"), layer["digest"], "DiffID")
         node.nerdctl("pull", "-q", image.name)
 
+    def swapped(tag, keys):
+        """Two files of one size, so that no length gives it away, exchange `keys` in a TOC that is signed anew."""
+        blob = image.bytes("blobs/" + layer["digest"])
+        table = json.loads(zstd("-dc", blob[toc[0]:toc[0] + toc[1]]))
+        one, other = [entry for entry in table["entries"] if entry["name"] in ("srv/twin0", "srv/twin1")]
+        for key in keys:
+            one[key], other[key] = other[key], one[key]
+        forge(tag, blob, table)
+
+    def forge(tag, blob, table):
+        new = zstd("-c", json.dumps(table).encode())
+        frame = lambda data: b"\x50\x2a\x4d\x18" + len(data).to_bytes(4, "little") + data
+        split_data = blob[split[0]:split[0] + split[1]]
+        forged = blob[:toc[0] - 8] + frame(new) + frame(split_data)
+        manifest = json.loads(json.dumps(image.manifest))
+        target = manifest["layers"][1]
+        position = toc[0] + len(new) + 8
+        target["annotations"].update({
+            POSITION + "manifest-checksum": "sha256:" + hashlib.sha256(new).hexdigest(),
+            POSITION + "manifest-position": "%d:%d:%d:1" % (toc[0], len(new), len(json.dumps(table))),
+            POSITION + "tarsplit-position": "%d:%d:%d" % (position, split[1], split[2])})
+        target.update(digest=image.put_blob(forged), size=len(forged))
+        image.put("manifests/" + tag, json.dumps(manifest).encode(), manifest["mediaType"])
+        fails(images.Pushed(registry, image.repository, tag), target["digest"], "DiffID|TOC")
+        node.nerdctl("pull", "-q", image.name)
+        node.forget(image)
+        node.daemon.stop()
+        node.start_daemon()
+
     payload = toc[0] // 2
     yield "one byte of a payload frame", lambda: flip(payload, "TOC digest|does not decompress|DiffID")
     yield "one byte of the TOC", lambda: flip(toc[0] + toc[1] // 2, "TOC")
     yield "one byte of the tar-split", lambda: flip(split[0] + split[1] // 2, "TOC|tar-split")
+    ranges = ("offset", "endOffset")
+    yield "two files' ranges swapped in a TOC signed anew", lambda: swapped("ranges", ranges)
+    yield "their digests swapped, too", lambda: swapped("digests", ("digest", *ranges))
     yield "another DiffID in the config", other_diff_id
     node.stop()

@@ -3,11 +3,13 @@
 //!
 //! Every stage may use this crate; it uses none of them, and does no I/O.
 
+mod causes;
 mod digest;
 mod entry;
 pub mod labels;
 mod range;
 
+pub use causes::Causes;
 pub use digest::{Digest, DigestError, Hasher, chain_id};
 pub use entry::{Entry, Kind, Sparse, Timestamp, Xattr};
 pub use range::ByteRange;

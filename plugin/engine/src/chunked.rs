@@ -13,6 +13,10 @@ pub(crate) enum ChunkedError {
     Fetch(chunked_fetch::FetchError),
     Toc(TocError),
     Assemble(AssembleError),
+    /// A piece of the TOC lies before the one of an earlier tar entry.
+    Order(u64),
+    /// The transfer ended early.
+    Ended(u64),
     /// This layer must be pulled whole.
     Whole(String),
 }
@@ -36,7 +40,8 @@ impl From<SourceError> for ChunkedError {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Fetch(error) => Self::Fetch(error),
-            SourceError::Order => Self::Whole("its pieces are in another order than its tar".into()),
+            SourceError::Order(offset) => Self::Order(offset),
+            SourceError::Ended(offset) => Self::Ended(offset),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::Pool;
-use chunked_core::Digest;
+use chunked_core::{Causes, Digest};
 use chunked_fetch::FetchOptions;
 use chunked_plan::Costs;
 use chunked_registry::{Client, Image, Layer};
@@ -233,7 +233,7 @@ async fn run(job: Job, key: Key, sender: watch::Sender<Option<Outcome>>) {
         }
     };
     if let Err(error) = &outcome {
-        tracing::error!(%error, "layer failed");
+        tracing::error!(%layer, error = %Causes(error), "layer failed");
     }
     sender.send_replace(Some(outcome.map(Arc::new).map_err(Arc::new)));
     // Out of the table last; removing the handle aborts this task, which is at its end.

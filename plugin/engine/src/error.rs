@@ -41,6 +41,16 @@ pub enum EngineError {
         /// What is wrong with it.
         source: chunked_toc::TocError,
     },
+    /// The TOC puts a file's bytes before those of an earlier tar entry, while a blob is in the order of its tar.
+    #[error(
+        "layer {layer}: TOC check failed: the range at byte {offset} of the blob contradicts the order of the tar"
+    )]
+    TocOrder {
+        /// Blob of the layer.
+        layer: Digest,
+        /// Start of the range in the blob.
+        offset: u64,
+    },
     /// The layer could not be unpacked.
     #[error("layer {layer}: {source}")]
     Assemble {
@@ -93,7 +103,7 @@ impl EngineError {
     /// The proof that failed, when this is about integrity. Trying again does not help then.
     pub fn check(&self) -> Option<Check> {
         match self {
-            Self::Toc { .. } => Some(Check::Toc),
+            Self::Toc { .. } | Self::TocOrder { .. } => Some(Check::Toc),
             Self::DiffId { .. } | Self::Decompress { .. } => Some(Check::DiffId),
             Self::Assemble {
                 source: AssembleError::Digest { .. } | AssembleError::Decode { .. }, ..

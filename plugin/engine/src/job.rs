@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Settings};
-use chunked_core::ByteRange;
+use chunked_core::{ByteRange, Causes};
 use chunked_fetch::FetchError;
 use chunked_plan::Plan;
 use chunked_registry::{Blob, ErrorKind, Image, Layer};
@@ -112,7 +112,7 @@ impl Job {
         match index {
             Ok(index) => self.by_ranges(blob, &Arc::new(index), seconds).await,
             // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
-            Err(error) if error.kind() == TocErrorKind::Unusable => Ok(Err(error.to_string())),
+            Err(error) if error.kind() == TocErrorKind::Unusable => Ok(Err(Causes(&error).to_string())),
             Err(source) => Err(EngineError::Toc { layer: self.layer.blob, source }),
         }
     }
@@ -219,9 +219,14 @@ impl Job {
                 return Ok(Attempt::Again(policy));
             }
             Err(ChunkedError::Whole(reason)) => return Ok(Attempt::Whole(reason)),
+            Err(ChunkedError::Order(offset)) => return Err(EngineError::TocOrder { layer, offset }),
+            Err(ChunkedError::Ended(offset)) => {
+                let reason = format!("its transfer ended before byte {offset}");
+                return Err(EngineError::Stopped { layer, reason });
+            }
             Err(ChunkedError::Fetch(source)) => return Err(EngineError::Fetch { layer, source }),
             Err(ChunkedError::Toc(error)) if error.kind() == TocErrorKind::Unusable => {
-                return Ok(Attempt::Whole(error.to_string()));
+                return Ok(Attempt::Whole(Causes(&error).to_string()));
             }
             Err(ChunkedError::Toc(source)) => return Err(EngineError::Toc { layer, source }),
             Err(ChunkedError::Assemble(source)) => return Err(EngineError::Assemble { layer, source }),

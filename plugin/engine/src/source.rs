@@ -25,8 +25,11 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) enum SourceError {
     Fetch(FetchError),
-    /// The range lies before what was consumed, or was never asked for: the TOC is in another order than the tar.
-    Order,
+    /// The range at this offset lies before what was consumed: the TOC contradicts the order of the tar, which is
+    /// the order of the blob.
+    Order(u64),
+    /// The transfer ended before this offset without saying why.
+    Ended(u64),
 }
 
 impl Source {
@@ -51,7 +54,7 @@ impl Source {
     fn seek(&mut self, start: u64) -> Result<(), SourceError> {
         loop {
             if start < self.offset {
-                return Err(SourceError::Order);
+                return Err(SourceError::Order(start));
             }
             let skip = usize::try_from(start - self.offset).unwrap_or(usize::MAX);
             if skip < self.rest.len() {
@@ -59,7 +62,7 @@ impl Source {
                 self.offset = start;
                 return Ok(());
             }
-            let Some(segment) = self.segments.blocking_recv() else { return Err(SourceError::Order) };
+            let Some(segment) = self.segments.blocking_recv() else { return Err(SourceError::Ended(start)) };
             let segment = segment.map_err(SourceError::Fetch)?;
             self.counters.add_fetched(segment.data.len());
             self.offset = segment.offset;
@@ -73,7 +76,7 @@ impl Source {
             return Ok(Bytes::new());
         }
         self.seek(range.start)?;
-        let len = usize::try_from(range.len()).map_err(|_| SourceError::Order)?;
+        let len = usize::try_from(range.len()).map_err(|_| SourceError::Order(range.start))?;
         if len <= self.rest.len() {
             self.offset = range.end;
             return Ok(self.rest.split_to(len));

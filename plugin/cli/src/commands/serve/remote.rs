@@ -1,10 +1,10 @@
 //! From a remote Prepare to a layer: discover which image it is about, have the engine pull it.
 
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use chunked_core::Causes;
 use chunked_discover::{Containerd, ErrorKind, Found, Source};
 use chunked_engine::{Engine, EngineError, LayerReport};
 use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
@@ -33,7 +33,7 @@ impl RemoteLayers for Remote {
             match found {
                 Ok(found) => pull(&engine, found).await,
                 Err(error) => {
-                    let text = with_causes(&error);
+                    let text = Causes(&error).to_string();
                     match error.kind() {
                         ErrorKind::Integrity => Err(RemoteError::Integrity(text)),
                         ErrorKind::Unavailable => Err(RemoteError::Unavailable(text)),
@@ -59,7 +59,7 @@ async fn pull(engine: &Engine, found: Found) -> Result<RemoteOutcome, RemoteErro
         match layer(engine, &source).await {
             Ok(report) => return Ok(RemoteOutcome::Ready(report.pin.clone())),
             Err(error) => {
-                let text = format!("image {}: {}", source.image.reference, with_causes(&*error));
+                let text = format!("image {}: {}", source.image.reference, Causes(&*error));
                 if !is_unreachable(&error) {
                     return Err(remote_error(text, &error));
                 }
@@ -93,19 +93,4 @@ fn remote_error(text: String, error: &EngineError) -> RemoteError {
         EngineError::Stopped { .. } => RemoteError::Unavailable(text),
         _ => RemoteError::Internal(text),
     }
-}
-
-/// An error with its causes. Ours show theirs in their own text; what they repeat is left out.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = next.source();
-    }
-    text
 }
