@@ -29,5 +29,13 @@ def checks(lab, registry):
         finally:
             node.stop()
 
+    def published_client():
+        node = Node(lab, "2.4", name="conf-client")
+        try:
+            run(os.path.join(TOOLS, "snapclient"), node.ours, timeout=60)
+        finally:
+            node.stop()
+
     yield "conformance suite on the daemon's socket", direct
+    yield "all ten calls by the published containerd-snapshots client", published_client
     yield "conformance suite through containerd 2.4", through_containerd
