@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Permit};
+use chunked_compression::Compression;
 
 use crate::source::BlobReader;
 
@@ -38,17 +39,10 @@ pub(crate) fn run(
     mut extractor: Extractor,
     budget: &Arc<Budget>,
 ) -> Result<Extracted, PlainError> {
-    let format = format(blob.peek(4).map_err(PlainError::Fetch)?);
-    let result = match format {
-        "gzip" => pump(
-            flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 * 1024, &mut blob)),
-            &mut extractor,
-            budget,
-        ),
-        "zstd" => zstd_decoder(&mut blob)
-            .map_err(Pump::Read)
-            .and_then(|decoder| pump(decoder, &mut extractor, budget)),
-        _ => pump(&mut blob, &mut extractor, budget),
+    let format = Compression::detect(blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?);
+    let result = match format.decoder(&mut blob) {
+        Ok(decoder) => pump(decoder, &mut extractor, budget),
+        Err(error) => Err(Pump::Read(error)),
     };
     // The decoder's error hides the transfer's.
     if let Some(error) = blob.error.take() {
@@ -56,24 +50,8 @@ pub(crate) fn run(
     }
     match result {
         Ok(()) => extractor.finish().map_err(PlainError::Assemble),
-        Err(Pump::Read(error)) => Err(PlainError::Decompress(format, error)),
+        Err(Pump::Read(error)) => Err(PlainError::Decompress(format.name(), error)),
         Err(Pump::Assemble(error)) => Err(PlainError::Assemble(error)),
-    }
-}
-
-fn zstd_decoder(blob: &mut BlobReader) -> io::Result<impl Read + '_> {
-    let mut decoder = zstd::stream::read::Decoder::new(blob)?;
-    // zstd's own default limit: a frame may not ask for more memory than 128 MiB.
-    decoder.window_log_max(27)?;
-    Ok(decoder)
-}
-
-/// The compression that begins with these bytes (RFC 1952, RFC 8878).
-fn format(start: &[u8]) -> &'static str {
-    match start {
-        [0x1f, 0x8b, ..] => "gzip",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => "zstd",
-        _ => "tar",
     }
 }
 
@@ -91,19 +69,5 @@ fn pump(mut decoder: impl Read, extractor: &mut Extractor, budget: &Arc<Budget>)
             return Ok(());
         }
         extractor.stream(Bytes::from_owner(Charged { bytes, _permit: permit })).map_err(Pump::Assemble)?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::format;
-
-    #[test]
-    fn formats_by_magic() {
-        assert_eq!(format(b"\x1f\x8b\x08\0"), "gzip");
-        assert_eq!(format(b"\x28\xb5\x2f\xfd"), "zstd");
-        assert_eq!(format(b"\x5a\x2a\x4d\x18"), "zstd");
-        assert_eq!(format(b"usr/"), "tar");
-        assert_eq!(format(b""), "tar");
     }
 }
