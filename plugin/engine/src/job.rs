@@ -300,6 +300,8 @@ impl Job {
                 .into_iter()
                 .map(|file| NewFile { path: file.path, digest: file.digest, size: file.size })
                 .collect(),
+            chunks: Vec::new(),
+            origin: Some(self.image.reference.host.clone()),
         };
         let (inner, staging) = (Arc::clone(&self.inner), built.staging);
         let pin = self.blocking(move || inner.store.commit_layer(staging, new)).await?;

@@ -115,7 +115,7 @@ impl Store {
         let same = all.into_iter().find(|other| {
             other.serves == row.serves
                 && other.context.as_deref() == Some(context.as_bytes())
-                && known.contains(&other.id)
+                && known.contains_key(&other.id)
         });
         Ok(same.map(|other| LayerPin::new(&self.inner, &mut pins, LayerId(other.id))))
     }

@@ -28,8 +28,8 @@ impl Store {
     pub fn cleanup(&self) -> Result<Cleaned, StoreError> {
         let Some(_one_at_a_time) = self.inner.cleaning.try_lock() else { return Ok(Cleaned::default()) };
         let dropped = self.drop_unused_layers()?;
-        if !dropped.is_empty() {
-            self.inner.index.remove(&dropped);
+        for id in &dropped {
+            self.inner.index.remove(*id, &self.inner.layout.trash().join(id.to_string()));
         }
         Ok(Cleaned { layers: dropped.len(), directories: self.empty_trash()? })
     }
@@ -52,7 +52,7 @@ impl Store {
             }
             Ok(ids)
         })?;
-        self.inner.layers.write().retain(|id| !dropped.contains(id));
+        self.inner.layers.write().retain(|id, _| !dropped.contains(id));
         drop(pins);
         for id in &dropped {
             let dir = self.inner.layout.snapshot(*id);

@@ -16,6 +16,8 @@ pub struct Counts {
     pub snapshots: u64,
     /// Files that can be found by digest.
     pub indexed_files: u64,
+    /// Chunks of them that can.
+    pub indexed_chunks: u64,
 }
 
 impl Store {
@@ -30,9 +32,9 @@ impl Store {
             let (layers, layer_bytes, unused_layers) =
                 db.query_row(layers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let snapshots = db.query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))?;
-            Ok::<_, StoreError>(Counts { layers, layer_bytes, unused_layers, snapshots, indexed_files: 0 })
+            Ok::<_, StoreError>(Counts { layers, layer_bytes, unused_layers, snapshots, ..Counts::default() })
         })?;
-        counts.indexed_files = self.inner.index.len();
+        (counts.indexed_files, counts.indexed_chunks) = self.inner.index.len();
         Ok(counts)
     }
 }

@@ -1,35 +1,46 @@
-//! `index.db`: files of layers by content. A cache: nothing waits for its disk, any error costs downloads
+//! `index.db`: what layers hold, by content. A cache: nothing waits for its disk, any error costs downloads
 //! only, and a file that cannot be read is written anew from the layers' lists.
+//!
+//! Files and chunks are two key spaces. A row is a key (see [`list::key`]), a layer and a position in that
+//! layer's list, 15 to 20 bytes; digest, length and path are read from the list, and compared there.
+
+mod lookup;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use chunked_core::Digest;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
-use crate::layer::NewFile;
 use crate::layout::Layout;
-use crate::marker;
+use crate::list::{Entries, Entry, List};
+use crate::origins::Known;
 
-const VERSION: i64 = 2;
+pub(crate) use lookup::Hit;
 
-/// `kind`: what `digest` and `size` describe. 0 is the whole file; chunks come later.
+const VERSION: i64 = 3;
+
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS files (
-    digest BLOB NOT NULL,
-    size   INTEGER NOT NULL,
-    layer  INTEGER NOT NULL,
-    path   BLOB NOT NULL,
-    kind   INTEGER NOT NULL,
-    PRIMARY KEY (digest, size, layer, path)
+    key   INTEGER NOT NULL,
+    layer INTEGER NOT NULL,
+    at    INTEGER NOT NULL,
+    PRIMARY KEY (key, layer, at)
 ) STRICT, WITHOUT ROWID;
--- Layers whose files are all here.
-CREATE TABLE IF NOT EXISTS layers (id INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS chunks (
+    key   INTEGER NOT NULL,
+    layer INTEGER NOT NULL,
+    at    INTEGER NOT NULL,
+    PRIMARY KEY (key, layer, at)
+) STRICT, WITHOUT ROWID;
+-- Layers whose files and chunks are all here, with their numbers.
+CREATE TABLE IF NOT EXISTS layers (
+    id     INTEGER PRIMARY KEY,
+    files  INTEGER NOT NULL,
+    chunks INTEGER NOT NULL
+) STRICT;
 ";
-const WHOLE_FILE: i64 = 0;
-
-type Hit = Option<(u64, Vec<u8>)>;
+const DROP: &str = "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS layers";
 
 /// The index, with one connection for writing and one for reading. `None`: it could not be opened, work
 /// without it.
@@ -63,82 +74,73 @@ impl Index {
 
     /// Adds the files of layers that a crash kept out, from the lists in the layers' directories, and drops
     /// those of layers that are gone.
-    pub(crate) fn reconcile(&self, layout: &Layout, layers: &HashSet<u64>) {
-        let mut indexed = HashSet::new();
+    pub(crate) fn reconcile(&self, layout: &Layout, layers: &Known) {
+        let mut indexed: HashSet<u64> = HashSet::new();
         self.change("list layers", |connection| {
             let mut statement = connection.prepare("SELECT id FROM layers")?;
             indexed = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
             Ok(())
         });
-        let gone: HashSet<u64> = indexed.difference(layers).copied().collect();
-        if !gone.is_empty() {
-            self.remove(&gone);
+        for id in indexed.iter().filter(|id| !layers.contains_key(id)) {
+            self.remove(*id, &layout.trash().join(id.to_string()));
         }
-        for id in layers.difference(&indexed) {
-            match marker::read_files(&layout.snapshot(*id)) {
-                Ok(files) => self.insert(*id, &files),
-                Err(error) => tracing::warn!(layer = id, %error, "files of this layer are not reused"),
-            }
+        for id in layers.keys().filter(|id| !indexed.contains(id)) {
+            self.take_in(layout, *id);
         }
     }
 
-    /// Number of rows; 0 without an index.
-    pub(crate) fn len(&self) -> u64 {
+    /// Adds a layer from the list in its directory.
+    pub(crate) fn take_in(&self, layout: &Layout, layer: u64) {
+        match List::read(&layout.snapshot(layer)) {
+            Ok(list) => self.insert(layer, list.entries()),
+            Err(error) => tracing::warn!(layer, %error, "files of this layer are not reused"),
+        }
+    }
+
+    /// Numbers of files and chunks; 0 without an index.
+    pub(crate) fn len(&self) -> (u64, u64) {
         let read = self.read.lock();
-        let count = |db: &Connection| db.query_row("SELECT count(*) FROM files", [], |row| row.get(0));
-        read.as_ref().and_then(|db| count(db).ok()).unwrap_or(0)
+        let sql = "SELECT coalesce(sum(files), 0), coalesce(sum(chunks), 0) FROM layers";
+        let count = |db: &Connection| db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        read.as_ref().and_then(|db| count(db).ok()).unwrap_or_default()
     }
 
-    /// Adds the files of a layer in one transaction.
-    pub(crate) fn insert(&self, layer: u64, files: &[NewFile]) {
+    /// Adds the files and chunks of a layer in one transaction.
+    pub(crate) fn insert(&self, layer: u64, mut entries: Entries) {
         self.change("add files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let sql =
-                "INSERT OR IGNORE INTO files (digest, size, layer, path, kind) VALUES (?1, ?2, ?3, ?4, ?5)";
-            let mut statement = transaction.prepare_cached(sql)?;
-            // In key order, so that each page of the tree is visited once.
-            let mut sorted: Vec<&NewFile> =
-                files.iter().filter(|file| i64::try_from(file.size).is_ok()).collect();
-            sorted.sort_unstable_by_key(|file| file.digest);
-            for file in sorted {
-                statement.execute(params![
-                    file.digest.as_bytes(),
-                    file.size,
-                    layer,
-                    file.path,
-                    WHOLE_FILE
-                ])?;
-            }
-            drop(statement);
-            transaction.execute("INSERT OR IGNORE INTO layers VALUES (?1)", [layer])?;
+            put(&transaction, "INSERT OR IGNORE INTO files VALUES (?1, ?2, ?3)", layer, &mut entries.files)?;
+            put(
+                &transaction,
+                "INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3)",
+                layer,
+                &mut entries.chunks,
+            )?;
+            let counts = params![layer, entries.files.len(), entries.chunks.len()];
+            transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)", counts)?;
             transaction.commit()
         });
     }
 
-    /// Drops the files of deleted layers: one scan for all of them.
-    pub(crate) fn remove(&self, layers: &HashSet<u64>) {
-        let list = layers.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let sql =
-            format!("DELETE FROM files WHERE layer IN ({list}); DELETE FROM layers WHERE id IN ({list});");
+    /// Drops the files and chunks of a layer that was deleted: by the list in `dir`, where its directory is
+    /// now; if that is gone, by looking at every row.
+    pub(crate) fn remove(&self, layer: u64, dir: &Path) {
+        let list = List::read(dir);
         self.change("drop files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute_batch(&sql)?;
+            if let Ok(list) = list {
+                let mut entries = list.entries();
+                for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
+                    let sql = format!("DELETE FROM {table} WHERE key = ?1 AND layer = ?2 AND at = ?3");
+                    put(&transaction, &sql, layer, entries)?;
+                }
+            } else {
+                transaction.execute("DELETE FROM files WHERE layer = ?1", [layer])?;
+                transaction.execute("DELETE FROM chunks WHERE layer = ?1", [layer])?;
+            }
+            transaction.execute("DELETE FROM layers WHERE id = ?1", [layer])?;
             transaction.commit()
         });
-    }
-
-    /// For each wanted content a file in one of the `known` layers.
-    pub(crate) fn lookup(&self, wanted: &[(Digest, u64)], known: &HashSet<u64>) -> Vec<Hit> {
-        let mut result = Ok(Vec::new());
-        if let Some(connection) = self.read.lock().as_ref() {
-            result = look_up(connection, wanted, known);
-        }
-        let mut hits = result.unwrap_or_else(|error| {
-            self.failed("look up files", &error);
-            Vec::new()
-        });
-        hits.resize(wanted.len(), None);
-        hits
     }
 
     fn change(&self, what: &str, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>) {
@@ -163,30 +165,14 @@ impl Index {
     }
 }
 
-fn look_up(
-    connection: &Connection,
-    wanted: &[(Digest, u64)],
-    known: &HashSet<u64>,
-) -> rusqlite::Result<Vec<Hit>> {
-    let transaction = connection.unchecked_transaction()?;
-    let sql = "SELECT layer, path FROM files WHERE digest = ?1 AND size = ?2";
+/// Runs `sql` for each entry, in key order, so that each page of the tree is visited once.
+fn put(transaction: &Transaction<'_>, sql: &str, layer: u64, entries: &mut [Entry]) -> rusqlite::Result<()> {
+    entries.sort_unstable();
     let mut statement = transaction.prepare_cached(sql)?;
-    let mut hits = Vec::with_capacity(wanted.len());
-    for (digest, size) in wanted {
-        let mut hit = None;
-        if let Ok(size) = i64::try_from(*size) {
-            let mut rows = statement.query(params![digest.as_bytes(), size])?;
-            while let Some(row) = rows.next()? {
-                let layer: u64 = row.get(0)?;
-                if known.contains(&layer) {
-                    hit = Some((layer, row.get(1)?));
-                    break;
-                }
-            }
-        }
-        hits.push(hit);
+    for entry in entries {
+        statement.execute(params![entry.key, layer, entry.at])?;
     }
-    Ok(hits)
+    Ok(())
 }
 
 fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
@@ -196,12 +182,12 @@ fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
     let transaction = write.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != VERSION {
-        transaction.execute_batch("DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS layers")?;
+        transaction.execute_batch(DROP)?;
     }
     transaction.execute_batch(SCHEMA)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
-    write.query_row("SELECT digest FROM files LIMIT 1", [], |_| Ok(())).or_else(|error| match error {
+    write.query_row("SELECT key FROM files LIMIT 1", [], |_| Ok(())).or_else(|error| match error {
         rusqlite::Error::QueryReturnedNoRows => Ok(()),
         error => Err(error),
     })?;

@@ -46,6 +46,19 @@ pub struct NewFile {
     pub size: u64,
 }
 
+/// A part of a regular file of a layer, for the reuse index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewChunk {
+    /// Digest of the part's content.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The file it is in: a path that is in [`NewLayer::files`], too.
+    pub path: Vec<u8>,
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+}
+
 /// A finished and verified layer, see [`crate::Store::commit_layer`].
 #[derive(Debug, Clone)]
 pub struct NewLayer {
@@ -64,6 +77,11 @@ pub struct NewLayer {
     pub inodes: u64,
     /// Regular files worth finding again.
     pub files: Vec<NewFile>,
+    /// Parts of them worth finding again; best left empty for files of a single chunk.
+    pub chunks: Vec<NewChunk>,
+    /// Registry it was pulled from, as host or host:port. `None`: not from a registry; only look-ups that
+    /// allow any origin find its files.
+    pub origin: Option<String>,
 }
 
 /// Keeps a layer from being deleted by `cleanup` while it lives. Cheap to clone.

@@ -13,10 +13,10 @@
 //! ```text
 //! ROOT/lock                    flock: one daemon per root
 //! ROOT/state.db                snapshots and layers (SQLite, WAL)
-//! ROOT/index.db                files of layers by digest; can be deleted at any time
+//! ROOT/index.db                files and chunks of layers by digest; can be deleted at any time
 //! ROOT/snapshots/<id>/fs       a layer's tree, or the upper directory of a snapshot
 //! ROOT/snapshots/<id>/work     overlay work directory of an active snapshot with parents
-//! ROOT/snapshots/<id>/layer.json, files   only for layers: what the row and the index rows said
+//! ROOT/snapshots/<id>/layer.json, files   only for layers: what the row said, and their files by digest
 //! ROOT/staging/<id>/fs         a layer being built
 //! ROOT/trash/<id>              waits for `cleanup`
 //! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
@@ -36,7 +36,9 @@ mod error;
 mod index;
 mod layer;
 mod layout;
+mod list;
 mod marker;
+mod origins;
 mod publish;
 mod reconcile;
 mod rows;
@@ -51,8 +53,9 @@ pub use adopt::Adoption;
 pub use cleanup::Cleaned;
 pub use counts::Counts;
 pub use error::{ErrorKind, StoreError};
-pub use layer::{Flavour, LayerId, LayerPin, NewFile, NewLayer};
+pub use layer::{Flavour, LayerId, LayerPin, NewChunk, NewFile, NewLayer};
+pub use origins::Origins;
 pub use snapshot::{Kind, LabelChange, Labels, Mountable, NewSnapshot, Snapshot};
 pub use staging::Staging;
-pub use store::{Donor, Store, StoreOptions};
+pub use store::{ChunkDonor, Donor, Store, StoreOptions};
 pub use usage::Usage;

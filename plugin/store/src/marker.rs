@@ -1,30 +1,20 @@
-//! What a layer's row and index rows say, kept in the layer's directory too: both databases can be written
-//! anew from it.
-//!
-//! `layer.json` is small and read at every start for directories without a row. `files` is binary:
-//! `chunked-files-1\n`, then per file digest (32 bytes), length (u64 LE), path length (u16 LE), path; then
-//! the SHA-256 of all before.
+//! What a layer's row says, kept in the layer's directory too: the database can be written anew from it. Small,
+//! and read at every start for directories without a row.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::Read;
 use std::path::Path;
 
-use chunked_core::{Digest, Hasher};
+use chunked_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
-use crate::layer::NewFile;
 use crate::rows::{LayerRow, Serves};
 
 /// Name of the marker in a layer's directory.
 pub(crate) const LAYER: &str = "layer.json";
-/// Name of the file list in a layer's directory.
-pub(crate) const FILES: &str = "files";
-
-const MAGIC: &[u8] = b"chunked-files-1\n";
-/// Largest file list and marker accepted, in bytes: far above what limits on layers allow.
-const MAX_FILES: u64 = 1 << 30;
-const MAX_MARKER: u64 = 64 << 20;
+/// Largest marker accepted, in bytes: far above what limits on layers allow.
+const MAX: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
@@ -37,17 +27,13 @@ struct Marker {
     bytes: u64,
     inodes: u64,
     created: i64,
+    /// Registries it came from when it was made; ones known later are only in the row.
+    #[serde(default)]
+    origins: Vec<String>,
 }
 
-/// Writes both files into `dir`. They become durable with the layer's data.
-pub(crate) fn write(dir: &Path, row: &LayerRow, files: &[NewFile]) -> Result<(), StoreError> {
-    write_layer(dir, row)?;
-    let path = dir.join(FILES);
-    write_files(&path, files).map_err(at("write", &path))
-}
-
-/// Writes only `layer.json`.
-pub(crate) fn write_layer(dir: &Path, row: &LayerRow) -> Result<(), StoreError> {
+/// Writes the marker into `dir`. It becomes durable with the layer's data.
+pub(crate) fn write(dir: &Path, row: &LayerRow) -> Result<(), StoreError> {
     let marker = Marker {
         version: 1,
         diff_id: row.diff_id,
@@ -57,6 +43,7 @@ pub(crate) fn write_layer(dir: &Path, row: &LayerRow) -> Result<(), StoreError> 
         bytes: row.bytes,
         inodes: row.inodes,
         created: row.created,
+        origins: row.origins.clone(),
     };
     let path = dir.join(LAYER);
     let text = serde_json::to_vec(&marker).map_err(at("encode", &path))?;
@@ -67,7 +54,7 @@ pub(crate) fn write_layer(dir: &Path, row: &LayerRow) -> Result<(), StoreError> 
 /// marker. Its context is unset when the layer has implied directories: what they were set to is not known.
 pub(crate) fn read_layer(dir: &Path, id: u64) -> Option<LayerRow> {
     let mut text = Vec::new();
-    File::open(dir.join(LAYER)).ok()?.take(MAX_MARKER).read_to_end(&mut text).ok()?;
+    File::open(dir.join(LAYER)).ok()?.take(MAX).read_to_end(&mut text).ok()?;
     let marker: Marker = serde_json::from_slice(&text).ok()?;
     let implied: Vec<Vec<u8>> = marker.implied.iter().map(hex::decode).collect::<Result<_, _>>().ok()?;
     (marker.version == 1).then_some(LayerRow {
@@ -80,56 +67,8 @@ pub(crate) fn read_layer(dir: &Path, id: u64) -> Option<LayerRow> {
         has_whiteouts: marker.has_whiteouts,
         implied,
         created: marker.created,
+        origins: marker.origins,
     })
-}
-
-fn write_files(path: &Path, files: &[NewFile]) -> io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
-    let mut hasher = Hasher::new();
-    let mut put = |bytes: &[u8]| {
-        hasher.update(bytes);
-        out.write_all(bytes)
-    };
-    put(MAGIC)?;
-    for file in files {
-        // A path longer than any system call takes is not worth finding again.
-        let Ok(len) = u16::try_from(file.path.len()) else { continue };
-        put(file.digest.as_bytes())?;
-        put(&file.size.to_le_bytes())?;
-        put(&len.to_le_bytes())?;
-        put(&file.path)?;
-    }
-    out.write_all(hasher.finish().as_bytes())?;
-    out.flush()
-}
-
-/// The files of the layer in `dir`, as they were at its commit.
-pub(crate) fn read_files(dir: &Path) -> io::Result<Vec<NewFile>> {
-    let mut bytes = Vec::new();
-    File::open(dir.join(FILES))?.take(MAX_FILES).read_to_end(&mut bytes)?;
-    parse_files(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "broken list of files"))
-}
-
-fn parse_files(bytes: &[u8]) -> Option<Vec<NewFile>> {
-    let (body, sum) = bytes.split_last_chunk::<32>()?;
-    if Digest::of(body) != Digest::from_bytes(*sum) {
-        return None;
-    }
-    let mut rest = body.strip_prefix(MAGIC)?;
-    let mut files = Vec::new();
-    while !rest.is_empty() {
-        let (digest, after) = rest.split_first_chunk::<32>()?;
-        let (size, after) = after.split_first_chunk::<8>()?;
-        let (len, after) = after.split_first_chunk::<2>()?;
-        let (path, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-        files.push(NewFile {
-            path: path.to_vec(),
-            digest: Digest::from_bytes(*digest),
-            size: u64::from_le_bytes(*size),
-        });
-        rest = after;
-    }
-    Some(files)
 }
 
 #[cfg(test)]
@@ -147,37 +86,20 @@ mod tests {
             has_whiteouts: true,
             implied: vec![b"usr".to_vec(), b"usr/\xff".to_vec()],
             created: 12,
+            origins: vec!["quay.io".to_owned()],
         }
     }
 
     #[test]
-    fn both_files_read_back() {
+    fn reads_back_or_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let files: Vec<NewFile> = (0u8..50)
-            .map(|n| NewFile {
-                path: vec![n; usize::from(n) + 1],
-                digest: Digest::of(&[n]),
-                size: u64::from(n),
-            })
-            .collect();
-        write(dir.path(), &row(), &files).unwrap();
+        write(dir.path(), &row()).unwrap();
         assert_eq!(read_layer(dir.path(), 7), Some(row()));
-        assert_eq!(read_files(dir.path()).unwrap(), files);
-    }
-
-    #[test]
-    fn damage_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = NewFile { path: b"a".to_vec(), digest: Digest::of(b""), size: 1 };
-        write(dir.path(), &row(), &[file]).unwrap();
-        let path = dir.path().join(FILES);
-        let good = std::fs::read(&path).unwrap();
-        for position in 0..good.len() {
-            let mut bad = good.clone();
-            bad[position] ^= 1;
-            assert_eq!(parse_files(&bad), None, "flipped byte {position}");
-            assert_eq!(parse_files(&good[..position]), None, "cut at {position}");
-        }
+        let text = std::fs::read_to_string(dir.path().join(LAYER)).unwrap();
+        let older = text.replace(",\"origins\":[\"quay.io\"]", "");
+        assert_ne!(older, text);
+        std::fs::write(dir.path().join(LAYER), older).unwrap();
+        assert_eq!(read_layer(dir.path(), 7), Some(LayerRow { origins: Vec::new(), ..row() }));
         std::fs::write(dir.path().join(LAYER), b"{\"version\":1}").unwrap();
         assert_eq!(read_layer(dir.path(), 7), None);
     }

@@ -9,7 +9,7 @@ use crate::layer::{LayerPin, NewLayer};
 use crate::rows::{LayerRow, Serves};
 use crate::staging::Staging;
 use crate::store::{Inner, now};
-use crate::{marker, rows};
+use crate::{list, marker, origins, rows};
 
 pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> Result<LayerPin, StoreError> {
     check(layer)?;
@@ -26,8 +26,11 @@ pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> 
         has_whiteouts: layer.has_whiteouts,
         implied: layer.implied.clone(),
         created: now(),
+        origins: layer.origin.iter().cloned().collect(),
     };
-    marker::write(staging.dir(), &row, &layer.files)?;
+    marker::write(staging.dir(), &row)?;
+    let entries = list::write(staging.dir(), &layer.files, &layer.chunks)
+        .map_err(at("write list of files in", staging.dir()))?;
     write_out(inner)?;
     // Another job may have finished the same layer meanwhile, for the other place in the stack.
     let one_at_a_time = inner.publishing.lock();
@@ -37,7 +40,7 @@ pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> 
     let pin = publish(inner, staging, &row)?;
     drop(one_at_a_time);
     inner.database.sync()?;
-    inner.index.insert(row.id, &layer.files);
+    inner.index.insert(row.id, entries);
     Ok(pin)
 }
 
@@ -45,6 +48,9 @@ fn known(inner: &Arc<Inner>, layer: &NewLayer) -> Result<Option<LayerPin>, Store
     let pin = inner.pin_layer(&layer.diff_id, layer.flavour)?;
     if let Some(pin) = &pin {
         inner.database.write(|db| rows::touch_layer(db, pin.id().get()))?;
+        if let Some(origin) = &layer.origin {
+            inner.add_origin(pin.id(), origin)?;
+        }
     }
     Ok(pin)
 }
@@ -77,7 +83,7 @@ fn publish(inner: &Arc<Inner>, mut staging: Staging, row: &LayerRow) -> Result<L
         inner.layout.sync_names()?;
     }
     let pin = inner.pin(row.id);
-    inner.layers.write().insert(row.id);
+    inner.layers.write().insert(row.id, row.origins.clone());
     inner.database.write(|db| {
         rows::insert_layer(db, row)?;
         heal(inner, db, row)
@@ -108,6 +114,7 @@ fn heal(inner: &Inner, db: &rusqlite::Connection, row: &LayerRow) -> Result<(), 
 }
 
 fn check(layer: &NewLayer) -> Result<(), StoreError> {
+    layer.origin.as_deref().map_or(Ok(()), origins::check)?;
     let clean = |path: &[u8]| {
         !path.contains(&0) && path.split(|b| *b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
     };

@@ -6,14 +6,15 @@ use std::path::Path;
 use crate::database::Database;
 use crate::error::{StoreError, at};
 use crate::layout::{Layout, make_dir};
+use crate::origins::Known;
 use crate::rows::LayerRow;
 use crate::{marker, rows};
 
 /// What is really there.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Layers with row and directory.
-    pub(crate) layers: HashSet<u64>,
+    /// Layers with row and directory, and where they came from.
+    pub(crate) layers: Known,
     /// Directories that rows of snapshots name and that are gone.
     pub(crate) missing: HashSet<u64>,
 }
@@ -51,8 +52,9 @@ pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreEr
     for id in &missing {
         tracing::error!(path = %layout.snapshot(*id).display(), "directory of a snapshot is missing, it is marked damaged");
     }
-    let layers = state.layers.intersection(&state.directories).copied();
-    Ok(Found { layers: layers.chain(recovered.iter().map(|row| row.id)).collect(), missing })
+    let mut layers: Known = database.read(rows::all_origins)?.into_iter().collect();
+    layers.retain(|id, _| state.directories.contains(id));
+    Ok(Found { layers, missing })
 }
 
 fn read(layout: &Layout, database: &Database) -> Result<State, StoreError> {

@@ -58,9 +58,12 @@ pub(crate) struct LayerRow {
     pub(crate) has_whiteouts: bool,
     pub(crate) implied: Vec<Vec<u8>>,
     pub(crate) created: i64,
+    /// Registries it came from, as host or host:port.
+    pub(crate) origins: Vec<String>,
 }
 
-const COLUMNS: &str = "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created";
+const COLUMNS: &str =
+    "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created, origins";
 
 fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
     let id: u64 = row.get(0)?;
@@ -76,6 +79,7 @@ fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
         has_whiteouts: row.get(6)?,
         implied: split(&implied),
         created: row.get(8)?,
+        origins: split_hosts(row.get_ref(9)?.as_str().map_err(|_| broken("origins"))?),
     })
 }
 
@@ -107,7 +111,7 @@ pub(crate) fn layer(db: &Connection, id: u64) -> Result<Option<LayerRow>, StoreE
 /// Adds a row.
 pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreError> {
     let sql =
-        format!("INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+        format!("INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
     db.prepare_cached(&sql)?.execute(params![
         row.id,
         row.diff_id.as_bytes(),
@@ -118,6 +122,7 @@ pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreE
         row.has_whiteouts,
         join(&row.implied),
         row.created,
+        row.origins.join(" "),
         crate::store::now(),
     ])?;
     Ok(())
@@ -146,6 +151,24 @@ pub(crate) fn layer_is_used(db: &Connection, id: u64) -> Result<bool, StoreError
 pub(crate) fn take_ids(db: &Connection, count: u64) -> Result<u64, StoreError> {
     let mut statement = db.prepare_cached("UPDATE ids SET next = next + ?1 RETURNING next")?;
     Ok(statement.query_row([count], |row| row.get(0))?)
+}
+
+/// Replaces the registries a layer came from.
+pub(crate) fn set_origins(db: &Connection, id: u64, origins: &[String]) -> Result<(), StoreError> {
+    let sql = "UPDATE layers SET origins = ?2 WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![id, origins.join(" ")])?;
+    Ok(())
+}
+
+/// Every layer with the registries it came from.
+pub(crate) fn all_origins(db: &Connection) -> Result<Vec<(u64, Vec<String>)>, StoreError> {
+    let mut statement = db.prepare("SELECT id, origins FROM layers")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, split_hosts(row.get_ref(1)?.as_str()?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn split_hosts(joined: &str) -> Vec<String> {
+    joined.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 fn join(paths: &[Vec<u8>]) -> Vec<u8> {

@@ -10,9 +10,10 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::database::Database;
 use crate::error::StoreError;
-use crate::index::Index;
+use crate::index::{Hit, Index};
 use crate::layer::{Flavour, LayerId, LayerPin, NewLayer, Pins};
 use crate::layout::Layout;
+use crate::origins::{Known, Origins};
 use crate::staging::Staging;
 use crate::{publish, reconcile, rows};
 
@@ -44,6 +45,16 @@ pub struct Donor {
     pub root: PathBuf,
 }
 
+/// Where the bytes of a wanted chunk can be copied from: [`ChunkDonor::offset`] of a file, under the same
+/// conditions as [`Donor`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkDonor {
+    /// The file that contains the chunk.
+    pub donor: Donor,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+}
+
 /// The store of one root. Cloning gives another handle to the same store; its methods block, some on the
 /// disk.
 #[derive(Debug, Clone)]
@@ -60,7 +71,7 @@ pub(crate) struct Inner {
     /// Lock order: `pins` before the database's writer.
     pub(crate) pins: Mutex<Pins>,
     /// Layers whose directory exists; rows of the index for any other are stale.
-    pub(crate) layers: RwLock<HashSet<u64>>,
+    pub(crate) layers: RwLock<Known>,
     /// Directories that rows name and that were not there at start-up.
     pub(crate) missing: RwLock<HashSet<u64>>,
     /// One adoption at a time decides about implied directories.
@@ -128,14 +139,49 @@ impl Store {
     /// For each wanted (digest, length in bytes) a file of some layer that had this content when it was
     /// committed.
     pub fn lookup(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Donor>> {
-        let layers = self.inner.layers.read().clone();
-        let found = self.inner.index.lookup(wanted, &layers);
-        found
-            .into_iter()
-            .map(|hit| {
-                hit.map(|(id, path)| Donor { layer: LayerId(id), path, root: self.inner.layout.fs(id) })
-            })
-            .collect()
+        self.lookup_within(wanted, &Origins::Any)
+    }
+
+    /// As [`Store::lookup`], in layers of these origins only.
+    pub fn lookup_within(&self, wanted: &[(Digest, u64)], origins: &Origins) -> Vec<Option<Donor>> {
+        let found = self.inner.index.files(&self.inner.layout, wanted, &self.inner.layers_of(origins));
+        found.into_iter().map(|hit| hit.map(|hit| self.donor(hit))).collect()
+    }
+
+    /// For each wanted (digest, length in bytes) a part of a file of some layer that had this content when it
+    /// was committed. Whole files are not among them, see [`Store::lookup`].
+    pub fn lookup_chunks(&self, wanted: &[(Digest, u64)]) -> Vec<Option<ChunkDonor>> {
+        self.lookup_chunks_within(wanted, &Origins::Any)
+    }
+
+    /// As [`Store::lookup_chunks`], in layers of these origins only.
+    pub fn lookup_chunks_within(
+        &self,
+        wanted: &[(Digest, u64)],
+        origins: &Origins,
+    ) -> Vec<Option<ChunkDonor>> {
+        let found = self.inner.index.chunks(&self.inner.layout, wanted, &self.inner.layers_of(origins));
+        let donor = |(hit, offset)| ChunkDonor { donor: self.donor(hit), offset };
+        found.into_iter().map(|hit| hit.map(donor)).collect()
+    }
+
+    /// Keeps a layer that a look-up named from being deleted meanwhile. `None` when it is gone already.
+    pub fn pin(&self, layer: LayerId) -> Option<LayerPin> {
+        let mut pins = self.inner.pins.lock();
+        let here = self.inner.layers.read().contains_key(&layer.get());
+        here.then(|| LayerPin::new(&self.inner, &mut pins, layer))
+    }
+
+    /// Notes that the layer came from the registry `origin` (host or host:port), too.
+    ///
+    /// # Errors
+    /// When `origin` is not such a name, or the database fails.
+    pub fn add_origin(&self, layer: LayerId, origin: &str) -> Result<(), StoreError> {
+        self.inner.add_origin(layer, origin)
+    }
+
+    fn donor(&self, hit: Hit) -> Donor {
+        Donor { layer: LayerId(hit.layer), path: hit.path, root: self.inner.layout.fs(hit.layer) }
     }
 }
 
@@ -149,7 +195,7 @@ impl Inner {
         let mut pins = self.pins.lock();
         let rows = self.database.read(|db| rows::layers_of(db, diff_id, flavour))?;
         let known = self.layers.read();
-        let id = rows.into_iter().map(|row| row.id).find(|id| known.contains(id));
+        let id = rows.into_iter().map(|row| row.id).find(|id| known.contains_key(id));
         Ok(id.map(|id| LayerPin::new(self, &mut pins, LayerId(id))))
     }
 

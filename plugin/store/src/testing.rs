@@ -57,6 +57,8 @@ pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl
         bytes: 4096,
         inodes: 4,
         files: vec![file],
+        chunks: Vec::new(),
+        origin: None,
     };
     store.commit_layer(staging, new).unwrap()
 }

@@ -72,6 +72,8 @@ fn layer(store: &Store, name: &str) -> LayerPin {
         bytes: 4096,
         inodes: 3,
         files: vec![file],
+        chunks: Vec::new(),
+        origin: None,
     };
     store.commit_layer(staging, new).unwrap()
 }

@@ -70,6 +70,8 @@ impl RemoteLayers for TwoLayers {
                     bytes: 8192,
                     inodes: 2,
                     files: Vec::new(),
+                    chunks: Vec::new(),
+                    origin: None,
                 },
             );
             Ok(RemoteOutcome::Ready(layer.unwrap()))

@@ -271,6 +271,8 @@ fn flavours_are_not_mixed_up() {
             bytes: 0,
             inodes: 1,
             files: Vec::new(),
+            chunks: Vec::new(),
+            origin: None,
         };
         store.commit_layer(store.stage().unwrap(), new).unwrap()
     };

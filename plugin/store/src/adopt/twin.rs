@@ -18,7 +18,7 @@ use crate::layer::LayerPin;
 use crate::rows::LayerRow;
 use crate::staging::Staging;
 use crate::store::{Inner, now};
-use crate::{marker, publish};
+use crate::{list, marker, publish};
 
 const XATTR_MAX: usize = 64 * 1024;
 
@@ -40,11 +40,12 @@ pub(crate) fn create(
         created: now(),
         ..row.clone()
     };
-    let files = marker::read_files(&inner.layout.snapshot(row.id)).unwrap_or_default();
-    marker::write(staging.dir(), &twin, &files)?;
+    marker::write(staging.dir(), &twin)?;
+    let (list, copy) = (inner.layout.snapshot(row.id).join(list::NAME), staging.dir().join(list::NAME));
+    std::fs::copy(&list, &copy).map_err(at("copy", &list))?;
     tracing::info!(layer = row.id, twin = twin.id, diff_id = %row.diff_id, "layer cloned for other parents");
     let pin = publish::commit_twin(inner, staging, &twin)?;
-    inner.index.insert(twin.id, &files);
+    inner.index.take_in(&inner.layout, twin.id);
     Ok(pin)
 }
 

@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Step `n` leads from schema version `n` to `n + 1`; the version is `PRAGMA user_version`.
-const STEPS: &[&str] = &[r"
+const STEPS: &[&str] = &[
+    r"
 CREATE TABLE ids (
     one  INTEGER PRIMARY KEY CHECK (one = 1),
     next INTEGER NOT NULL
@@ -44,7 +45,12 @@ CREATE TABLE snapshots (
 CREATE INDEX snapshots_by_parent ON snapshots (parent) WHERE parent IS NOT NULL;
 CREATE INDEX snapshots_by_ref    ON snapshots (ref)    WHERE ref IS NOT NULL;
 CREATE INDEX snapshots_by_layer  ON snapshots (layer)  WHERE layer IS NOT NULL;
-"];
+",
+    r"
+-- Registries the layer came from, as host[:port], separated by spaces.
+ALTER TABLE layers ADD COLUMN origins TEXT NOT NULL DEFAULT '';
+",
+];
 
 /// Applies the missing steps. True when the database was empty.
 pub(super) fn migrate(connection: &mut Connection) -> Result<bool, StoreError> {

@@ -1,0 +1,130 @@
+//! Questions to the index: one query per wanted content, then the records of the hits, layer by layer.
+
+use std::collections::HashSet;
+use std::io;
+
+use chunked_core::Digest;
+use rusqlite::{Connection, params};
+
+use super::Index;
+use crate::layout::Layout;
+use crate::list::{self, Records};
+
+const FILES: &str = "SELECT layer, at FROM files WHERE key = ?1";
+const CHUNKS: &str = "SELECT layer, at FROM chunks WHERE key = ?1";
+
+/// A file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) layer: u64,
+    pub(crate) path: Vec<u8>,
+}
+
+/// A row that may be the wanted content.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// Its place in the list of wanted contents.
+    wanted: usize,
+    layer: u64,
+    at: u64,
+}
+
+impl Index {
+    /// For each wanted content a file in one of the `allowed` layers.
+    pub(crate) fn files(
+        &self,
+        layout: &Layout,
+        wanted: &[(Digest, u64)],
+        allowed: &HashSet<u64>,
+    ) -> Vec<Option<Hit>> {
+        self.look_up(layout, FILES, wanted, allowed, |records, layer, at, (digest, size)| {
+            let file = records.file(at)?;
+            let same = file.digest == *digest && file.size == *size;
+            Ok(same.then_some(Hit { layer, path: file.path }))
+        })
+    }
+
+    /// For each wanted content a chunk, and its offset in its file, in one of the `allowed` layers.
+    pub(crate) fn chunks(
+        &self,
+        layout: &Layout,
+        wanted: &[(Digest, u64)],
+        allowed: &HashSet<u64>,
+    ) -> Vec<Option<(Hit, u64)>> {
+        self.look_up(layout, CHUNKS, wanted, allowed, |records, layer, at, (digest, size)| {
+            let chunk = records.chunk(at)?;
+            if chunk.digest != *digest || chunk.size != *size {
+                return Ok(None);
+            }
+            let path = records.file(chunk.file)?.path;
+            Ok(Some((Hit { layer, path }, chunk.offset)))
+        })
+    }
+
+    fn look_up<T: Clone>(
+        &self,
+        layout: &Layout,
+        sql: &str,
+        wanted: &[(Digest, u64)],
+        allowed: &HashSet<u64>,
+        read: impl Fn(&Records, u64, u64, &(Digest, u64)) -> io::Result<Option<T>>,
+    ) -> Vec<Option<T>> {
+        let mut hits = vec![None; wanted.len()];
+        let mut found = Ok(Vec::new());
+        if let Some(connection) = self.read.lock().as_ref() {
+            found = candidates(connection, sql, wanted, allowed);
+        }
+        let mut found = found.unwrap_or_else(|error| {
+            self.failed("look up files", &error);
+            Vec::new()
+        });
+        // Each list is opened once and read forwards.
+        found.sort_unstable_by_key(|candidate| (candidate.layer, candidate.at));
+        for of_layer in found.chunk_by(|a, b| a.layer == b.layer) {
+            let Some(Candidate { layer, .. }) = of_layer.first() else { continue };
+            // Gone since a moment ago, or damaged: then these are fetched.
+            let Ok(records) = Records::open(&layout.snapshot(*layer)) else { continue };
+            for candidate in of_layer {
+                let (Some(wanted), Some(hit)) =
+                    (wanted.get(candidate.wanted), hits.get_mut(candidate.wanted))
+                else {
+                    continue;
+                };
+                if hit.is_none()
+                    && let Ok(Some(found)) = read(&records, candidate.layer, candidate.at, wanted)
+                {
+                    *hit = Some(found);
+                }
+            }
+        }
+        hits
+    }
+}
+
+/// Rows of each content in the allowed layers: the first one only. Another content under the same key, which
+/// takes 2³² files to expect, hides it, and costs a download.
+fn candidates(
+    connection: &Connection,
+    sql: &str,
+    wanted: &[(Digest, u64)],
+    allowed: &HashSet<u64>,
+) -> rusqlite::Result<Vec<Candidate>> {
+    // In key order, so that each page of the tree is visited once.
+    let mut keys: Vec<(i64, usize)> =
+        wanted.iter().enumerate().map(|(n, (digest, size))| (list::key(digest, *size), n)).collect();
+    keys.sort_unstable();
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(sql)?;
+    let mut found = Vec::new();
+    for (key, wanted) in keys {
+        let mut rows = statement.query(params![key])?;
+        while let Some(row) = rows.next()? {
+            let (layer, at) = (row.get(0)?, row.get(1)?);
+            if allowed.contains(&layer) {
+                found.push(Candidate { wanted, layer, at });
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
