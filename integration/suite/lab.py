@@ -26,8 +26,29 @@ storage:
 http: {{addr: "{address}"}}
 """
 # Plugins that need what a test machine may not have; none of them matters here.
-DISABLED = ("grpc.v1.cri", "cri.v1.images", "cri.v1.runtime", "internal.v1.opt", "snapshotter.v1.devmapper",
-            "snapshotter.v1.zfs", "snapshotter.v1.aufs", "snapshotter.v1.btrfs", "nri.v1.nri")
+DISABLED = ("internal.v1.opt", "snapshotter.v1.devmapper", "snapshotter.v1.zfs", "snapshotter.v1.aufs", "snapshotter.v1.btrfs",
+            "nri.v1.nri")
+CRI = ("grpc.v1.cri", "cri.v1.images", "cri.v1.runtime")
+# What a node's administrator writes for Kubernetes, as in config/dist; the pause image is the test's own, and a test
+# machine may not have the capability to lower its OOM score.
+CRI_CONFIG = {
+    1: """[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  stats_collect_period = 1
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "chunked"
+    disable_snapshot_annotations = false
+""",
+    2: """[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "chunked"
+  disable_snapshot_annotations = false
+  stats_collect_period = 1
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+"""}
 
 
 class Failure(Exception):
@@ -176,8 +197,9 @@ def answers(url):
 class Node:
     """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
 
-    def __init__(self, lab, version, known_hosts=(), name=None):
-        self.lab, self.version = lab, version
+    def __init__(self, lab, version, known_hosts=(), name=None, pause=None):
+        """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on."""
+        self.lab, self.version, self.pause = lab, version, pause
         self.dir = lab.path(name or "node-" + version)
         os.makedirs(self.dir)
         self.bin = os.path.dirname(shutil.which("containerd") or "/usr/bin/containerd") if version == "1.6" \
@@ -210,10 +232,12 @@ class Node:
         with open(self.path("config.toml"), "w") as f:
             f.write('version = %d\nroot = "%s"\nstate = "%s"\ndisabled_plugins = %s\n' % (
                 3 if two else 2, self.path("root"), self.path("state"),
-                json.dumps(["io.containerd." + name for name in DISABLED])))
+                json.dumps(["io.containerd." + name for name in DISABLED + (() if self.pause else CRI)])))
             f.write('[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.socket, self.socket))
             f.write('[proxy_plugins.chunked]\n  type = "snapshot"\n  address = "%s"\n' % self.ours)
             f.write('[proxy_plugins.chunked.exports]\n  root = "%s"\n  enable_remote_snapshot_annotations = "true"\n' % self.root)
+            if self.pause:
+                f.write(CRI_CONFIG[2 if two else 1].format(pause=self.pause))
             for name in ("overlayfs", "chunked") if two else ():
                 f.write('[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
                         '  platform = "linux/amd64"\n  snapshotter = "%s"\n' % name)
@@ -226,6 +250,10 @@ class Node:
 
     def ctr(self, *arguments, check=True):
         return run(os.path.join(self.bin, "ctr"), "-a", self.socket, *arguments, env=self.env(), check=check)
+
+    def crictl(self, *arguments):
+        address = "unix://" + self.socket
+        return run(os.path.join(TOOLS, "crictl"), "-r", address, "-i", address, "-t", "60s", *arguments)
 
     def nerdctl(self, *arguments, snapshotter="chunked", check=True):
         return run(os.path.join(TOOLS, "nerdctl"), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
