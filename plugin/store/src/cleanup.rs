@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::params;
@@ -52,7 +53,7 @@ impl Store {
             }
             Ok(ids)
         })?;
-        self.inner.layers.write().retain(|id, _| !dropped.contains(id));
+        Arc::make_mut(&mut self.inner.layers.write()).retain(|id, _| !dropped.contains(id));
         drop(pins);
         for id in &dropped {
             let dir = self.inner.layout.snapshot(*id);

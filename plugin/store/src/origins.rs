@@ -1,7 +1,8 @@
 //! From which registries a layer came, and which of them a look-up may use: a registry must not learn from what
 //! is fetched which files of another one's images are here.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chunked_core::Digest;
 
@@ -36,11 +37,23 @@ impl Origins {
     }
 }
 
+/// The layers that were here at some moment, seen through a filter.
+#[derive(Debug)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) known: Arc<Known>,
+    pub(crate) origins: &'a Origins,
+}
+
+impl Allowed<'_> {
+    pub(crate) fn contains(&self, layer: u64) -> bool {
+        self.known.get(&layer).is_some_and(|of| self.origins.allow(of))
+    }
+}
+
 impl Inner {
     /// The layers that may be used.
-    pub(crate) fn layers_of(&self, origins: &Origins) -> HashSet<u64> {
-        let known = self.layers.read();
-        known.iter().filter(|(_, of)| origins.allow(of)).map(|(id, _)| *id).collect()
+    pub(crate) fn layers_of<'a>(&self, origins: &'a Origins) -> Allowed<'a> {
+        Allowed { known: Arc::clone(&self.layers.read()), origins }
     }
 
     /// Notes an origin for every directory of the layer's DiffID.
@@ -62,6 +75,7 @@ impl Inner {
             Ok(changed)
         })?;
         let mut known = self.layers.write();
+        let known = Arc::make_mut(&mut known);
         for row in changed {
             if let Some(of) = known.get_mut(&row.id) {
                 *of = row.origins;

@@ -83,7 +83,7 @@ fn publish(inner: &Arc<Inner>, mut staging: Staging, row: &LayerRow) -> Result<L
         inner.layout.sync_names()?;
     }
     let pin = inner.pin(row.id);
-    inner.layers.write().insert(row.id, row.origins.clone());
+    Arc::make_mut(&mut inner.layers.write()).insert(row.id, row.origins.clone());
     inner.database.write(|db| {
         rows::insert_layer(db, row)?;
         heal(inner, db, row)

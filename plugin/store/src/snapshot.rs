@@ -108,7 +108,8 @@ pub struct Mountable {
     pub fs: PathBuf,
     /// Its overlay work directory.
     pub work: PathBuf,
-    /// Trees of its parents, the direct one first.
+    /// Trees of its parents, the direct one first. A layer that is in the chain several times is here once, at
+    /// its highest place.
     pub parents: Vec<PathBuf>,
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     /// Lock order: `pins` before the database's writer.
     pub(crate) pins: Mutex<Pins>,
     /// Layers whose directory exists; rows of the index for any other are stale.
-    pub(crate) layers: RwLock<Known>,
+    pub(crate) layers: RwLock<Arc<Known>>,
     /// Directories that rows name and that were not there at start-up.
     pub(crate) missing: RwLock<HashSet<u64>>,
     /// One adoption at a time decides about implied directories.
@@ -103,7 +103,7 @@ impl Store {
             database,
             index,
             pins: Mutex::default(),
-            layers: RwLock::new(found.layers),
+            layers: RwLock::new(Arc::new(found.layers)),
             missing: RwLock::new(found.missing),
             settling: Mutex::default(),
             publishing: Mutex::default(),

@@ -284,3 +284,19 @@ fn flavours_are_not_mixed_up() {
     assert_eq!(store.adopt(&lower, &adoption).unwrap_err().kind(), ErrorKind::InvalidArgument);
     store.adopt(&upper, &adoption).unwrap();
 }
+
+#[test]
+fn a_layer_that_is_in_the_chain_twice_is_mounted_once() {
+    let temp = Temporary::new();
+    let store = temp.open();
+    let (a, b) = (layer(&store, "a", &[]), layer(&store, "b", &[]));
+    let low = adopt(&store, &a, "a", None);
+    let middle = adopt(&store, &b, "b", Some(&low));
+    let same = adopt(&store, &a, "a", Some(&middle));
+    let top = adopt(&store, &a, "a", Some(&same));
+    assert_eq!((low.dir, low.layer), (top.dir, top.layer));
+    let container = create(&store, Kind::Active, "c", Some(&top.name)).unwrap();
+    assert_eq!(container.parents, [a.fs(), b.fs()]);
+    let view = create(&store, Kind::View, "v", Some(&adopt(&store, &a, "a", Some(&low)).name)).unwrap();
+    assert_eq!(view.parents, [a.fs()]);
+}

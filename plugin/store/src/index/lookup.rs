@@ -1,6 +1,5 @@
 //! Questions to the index: one query per wanted content, then the records of the hits, layer by layer.
 
-use std::collections::HashSet;
 use std::io;
 
 use chunked_core::Digest;
@@ -9,6 +8,7 @@ use rusqlite::{Connection, params};
 use super::Index;
 use crate::layout::Layout;
 use crate::list::{self, Records};
+use crate::origins::Allowed;
 
 const FILES: &str = "SELECT layer, at FROM files WHERE key = ?1";
 const CHUNKS: &str = "SELECT layer, at FROM chunks WHERE key = ?1";
@@ -30,12 +30,13 @@ struct Candidate {
 }
 
 impl Index {
-    /// For each wanted content a file in one of the `allowed` layers.
+    /// For each wanted content a file in one of the `allowed` layers; for one that is wanted several times
+    /// different files, as far as there are.
     pub(crate) fn files(
         &self,
         layout: &Layout,
         wanted: &[(Digest, u64)],
-        allowed: &HashSet<u64>,
+        allowed: &Allowed<'_>,
     ) -> Vec<Option<Hit>> {
         self.look_up(layout, FILES, wanted, allowed, |records, layer, at, (digest, size)| {
             let file = records.file(at)?;
@@ -49,7 +50,7 @@ impl Index {
         &self,
         layout: &Layout,
         wanted: &[(Digest, u64)],
-        allowed: &HashSet<u64>,
+        allowed: &Allowed<'_>,
     ) -> Vec<Option<(Hit, u64)>> {
         self.look_up(layout, CHUNKS, wanted, allowed, |records, layer, at, (digest, size)| {
             let chunk = records.chunk(at)?;
@@ -66,7 +67,7 @@ impl Index {
         layout: &Layout,
         sql: &str,
         wanted: &[(Digest, u64)],
-        allowed: &HashSet<u64>,
+        allowed: &Allowed<'_>,
         read: impl Fn(&Records, u64, u64, &(Digest, u64)) -> io::Result<Option<T>>,
     ) -> Vec<Option<T>> {
         let mut hits = vec![None; wanted.len()];
@@ -101,13 +102,13 @@ impl Index {
     }
 }
 
-/// Rows of each content in the allowed layers: the first one only. Another content under the same key, which
-/// takes 2³² files to expect, hides it, and costs a download.
+/// Rows in the allowed layers, one for each wish. Another content under the same key, which takes 2³² files to
+/// expect, hides it, and costs a download.
 fn candidates(
     connection: &Connection,
     sql: &str,
     wanted: &[(Digest, u64)],
-    allowed: &HashSet<u64>,
+    allowed: &Allowed<'_>,
 ) -> rusqlite::Result<Vec<Candidate>> {
     // In key order, so that each page of the tree is visited once.
     let mut keys: Vec<(i64, usize)> =
@@ -116,14 +117,26 @@ fn candidates(
     let transaction = connection.unchecked_transaction()?;
     let mut statement = transaction.prepare_cached(sql)?;
     let mut found = Vec::new();
-    for (key, wanted) in keys {
+    for same in keys.chunk_by(|a, b| a.0 == b.0) {
+        let Some((key, _)) = same.first() else { continue };
+        let first = found.len();
         let mut rows = statement.query(params![key])?;
+        let mut places = same.iter();
         while let Some(row) = rows.next()? {
             let (layer, at) = (row.get(0)?, row.get(1)?);
-            if allowed.contains(&layer) {
-                found.push(Candidate { wanted, layer, at });
+            if !allowed.contains(layer) {
+                continue;
+            }
+            let Some((_, wanted)) = places.next() else { break };
+            found.push(Candidate { wanted: *wanted, layer, at });
+            if found.len() - first == same.len() {
                 break;
             }
+        }
+        // Fewer files than wishes: they serve again.
+        let there = found.get(first..).unwrap_or_default().to_vec();
+        for ((_, wanted), candidate) in places.zip(there.iter().cycle()) {
+            found.push(Candidate { wanted: *wanted, ..*candidate });
         }
     }
     Ok(found)

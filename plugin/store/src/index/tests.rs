@@ -1,10 +1,13 @@
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use chunked_core::Digest;
 
 use super::*;
 use crate::layer::{NewChunk, NewFile};
 use crate::list;
+use crate::origins::{Allowed, Origins};
 
 struct Bench {
     layout: Layout,
@@ -27,10 +30,13 @@ impl Bench {
     }
 
     fn files(&self, wanted: &[(Digest, u64)], layers: &[u64]) -> Vec<Option<(u64, String)>> {
-        let allowed = layers.iter().copied().collect();
-        let found = self.index.files(&self.layout, wanted, &allowed).into_iter();
+        let found = self.index.files(&self.layout, wanted, &allowed(layers)).into_iter();
         found.map(|hit| hit.map(|hit| (hit.layer, String::from_utf8(hit.path).unwrap()))).collect()
     }
+}
+
+fn allowed(layers: &[u64]) -> Allowed<'static> {
+    Allowed { known: Arc::new(layers.iter().map(|id| (*id, Vec::new())).collect()), origins: &Origins::Any }
 }
 
 fn digest(n: u32) -> Digest {
@@ -60,12 +66,25 @@ fn hits_are_exact_and_only_in_allowed_layers() {
 }
 
 #[test]
+fn a_content_wanted_often_gives_different_files() {
+    let bench = Bench::new();
+    bench.layer(1, &[file(5, "a"), file(5, "b"), file(6, "c")], &[]);
+    bench.layer(2, &[file(5, "z")], &[]);
+    let wanted = [(digest(5), 5), (digest(6), 6), (digest(5), 5), (digest(5), 5), (digest(5), 5)];
+    let found = bench.files(&wanted, &[1, 2]);
+    let mut fives: Vec<_> = [0, 2, 3].iter().map(|n| found[*n].clone().unwrap()).collect();
+    fives.sort();
+    assert_eq!(fives, [(1, "a".to_owned()), (1, "b".to_owned()), (2, "z".to_owned())]);
+    assert!(found[4].is_some() && found[1] == Some((1, "c".to_owned())));
+}
+
+#[test]
 fn chunks_are_another_key_space() {
     let bench = Bench::new();
     let chunk =
         |n: u32, offset| NewChunk { digest: digest(n), size: u64::from(n), path: b"big".to_vec(), offset };
     bench.layer(3, &[file(5, "small"), file(100, "big")], &[chunk(60, 0), chunk(40, 60), chunk(5, 100)]);
-    let allowed = HashSet::from([3]);
+    let allowed = allowed(&[3]);
     let wanted = [(digest(40), 40), (digest(40), 41), (digest(100), 100), (digest(5), 5)];
     let found = bench.index.chunks(&bench.layout, &wanted, &allowed);
     let hit = |offset| Some((Hit { layer: 3, path: b"big".to_vec() }, offset));

@@ -1,5 +1,6 @@
 //! Questions about snapshots.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rusqlite::params;
@@ -115,6 +116,7 @@ impl Store {
 
     pub(crate) fn mountable(&self, snapshot: Snapshot, parents: Vec<PathBuf>) -> Mountable {
         let layout = &self.inner.layout;
+        let parents = distinct(parents);
         Mountable { fs: layout.fs(snapshot.dir), work: layout.work(snapshot.dir), parents, snapshot }
     }
 
@@ -122,4 +124,12 @@ impl Store {
     pub fn exists(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.inner.database.read(|db| find(db, name))?.is_some())
     }
+}
+
+/// Leaves out a layer's lower occurrences. Overlay refuses one directory twice (ELOOP, "conflicting lowerdir
+/// path"), and the merged tree is the same: everything a lower occurrence has, the upper one has, too, and
+/// covers.
+fn distinct(parents: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    parents.into_iter().filter(|path| seen.insert(path.clone())).collect()
 }
