@@ -216,7 +216,7 @@ class Node:
     def start_daemon(self):
         config = self.path("chunked.toml")
         with open(config, "w") as f:
-            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n[store]\nunused_grace = "0s"\n'
+            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n'
                     % json.dumps(self.known_hosts))
         self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", [
             BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,

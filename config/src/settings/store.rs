@@ -10,17 +10,36 @@ use crate::value;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// How long a layer is kept after its last use when no snapshot points at it: up to 365 days. Until then it
-    /// serves as a source of files, and is there at once when its image is pulled again.
+    /// How long a layer is kept at least after its last use when no snapshot points at it: up to 365 days. As
+    /// long as it is kept it serves as a source of files, and is there at once when its image is pulled again.
     #[serde(
         deserialize_with = "value::duration::<0, 31_536_000_000, _>",
         serialize_with = "value::show_duration"
     )]
     pub unused_grace: Duration,
+    /// Bytes that layers older than this may occupy, all together, when no snapshot points at them: up to
+    /// 1024 TiB. The least recently used go first.
+    #[serde(
+        deserialize_with = "value::size::<0, 0x4_0000_0000_0000, _>",
+        serialize_with = "value::show_size"
+    )]
+    pub unused_bytes: u64,
+    /// The same for inodes: up to 1 000 000 000.
+    #[serde(deserialize_with = "value::count::<0, 1_000_000_000, _>")]
+    pub unused_inodes: usize,
+    /// Part of the filesystem's bytes and inodes, in per cent, that is to stay free: up to 90. When there is less,
+    /// unused layers go although they are within their limits.
+    #[serde(deserialize_with = "value::count::<0, 90, _>")]
+    pub keep_free_percent: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { unused_grace: Duration::from_secs(600) }
+        Self {
+            unused_grace: Duration::from_secs(600),
+            unused_bytes: 10 << 30,
+            unused_inodes: 1_000_000,
+            keep_free_percent: 20,
+        }
     }
 }

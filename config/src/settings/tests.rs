@@ -58,6 +58,8 @@ fn mistakes_say_where_and_what() {
         ),
         ("[registry]\nplain_http = [\"http://r\"]", "file:2:14: \"http://r\" is not a host"),
         ("[registry]\ndocker_config = \"x\"", "file:2:17: \"x\" is not an absolute path"),
+        ("[store]\nkeep_free_percent = 91", "file:2:21: 91 is out of bounds: the least is 0, the most 90"),
+        ("[store]\nunused_bytes = 5", "file:2:16: invalid type: integer `5`, expected a size with its unit"),
         ("root = \"var/lib\"", "file:1:8: \"var/lib\" is not an absolute path"),
         ("root = \"/var/../etc\"", "file:1:8: \"/var/../etc\" is not an absolute path"),
         ("root = \"/\"", "file:1:8: the root directory of the host"),

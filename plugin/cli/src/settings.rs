@@ -7,7 +7,7 @@ use chunked_config::{DEFAULT_PATH, Durability, Settings};
 use chunked_engine::EngineOptions;
 use chunked_fetch::FetchOptions;
 use chunked_registry::ClientOptions;
-use chunked_store::StoreOptions;
+use chunked_store::{Keep, StoreOptions};
 
 use crate::args::Common;
 
@@ -50,7 +50,14 @@ pub(crate) fn client(settings: &Settings) -> ClientOptions {
 
 pub(crate) fn store(settings: &Settings) -> StoreOptions {
     let sync = settings.pull.durability == Durability::Sync;
-    StoreOptions { unused_grace: settings.store.unused_grace, sync }
+    let store = &settings.store;
+    let keep = Keep {
+        min_age: store.unused_grace,
+        bytes: store.unused_bytes,
+        inodes: store.unused_inodes as u64,
+        free_percent: u8::try_from(store.keep_free_percent).unwrap_or(100),
+    };
+    StoreOptions { keep, sync }
 }
 
 pub(crate) fn engine(settings: &Settings) -> EngineOptions {

@@ -1,14 +1,11 @@
 //! Deletes what nobody needs: called after containerd's garbage collection, and beside everything else.
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::params;
-
 use crate::error::{StoreError, at};
-use crate::store::{Store, now};
+use crate::evict::{Evicted, Prune};
+use crate::store::Store;
 
 /// A call stops starting new deletions after this time; the next call goes on.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,50 +15,45 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Cleaned {
     /// Layers dropped.
     pub layers: usize,
+    /// What these occupied, in bytes: blocks that other layers share with them stay occupied.
+    pub bytes: u64,
+    /// The same for inodes.
+    pub inodes: u64,
     /// Directories deleted, those of the layers included.
     pub directories: usize,
 }
 
 impl Store {
-    /// Drops layers that no snapshot uses, no pin holds and nobody wanted for the grace time, and deletes
-    /// everything in the trash. Blocks on the disk only, never on a download; when another call is at it
+    /// Drops layers that no snapshot uses and no pin holds, oldest first, as far as [`crate::Keep`] says, and
+    /// deletes everything in the trash. Blocks on the disk only, never on a download; when another call is at it
     /// already, returns at once.
+    ///
+    /// # Errors
+    /// When the disk or the database fails; what was dropped until then stays dropped.
     pub fn cleanup(&self) -> Result<Cleaned, StoreError> {
         let Some(_one_at_a_time) = self.inner.cleaning.try_lock() else { return Ok(Cleaned::default()) };
-        let dropped = self.drop_unused_layers()?;
-        for id in &dropped {
-            self.inner.index.remove(*id, &self.inner.layout.trash().join(id.to_string()));
-        }
-        Ok(Cleaned { layers: dropped.len(), directories: self.empty_trash()? })
+        self.clean(Prune::Quota)
     }
 
-    fn drop_unused_layers(&self) -> Result<HashSet<u64>, StoreError> {
-        let grace = i64::try_from(self.inner.options.unused_grace.as_nanos()).unwrap_or(i64::MAX);
-        let before = now().saturating_sub(grace);
-        // Held until the rows are gone: nobody can pin a layer between our look and our delete.
-        let pins = self.inner.pins.lock();
-        let dropped = self.inner.database.write(|db| {
-            let mut unused = db.prepare_cached(
-                "SELECT id FROM layers l WHERE used <= ?1 \
-                 AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.layer = l.id)",
-            )?;
-            let ids = unused.query_map(params![before], |row| row.get(0))?;
-            let mut ids = ids.collect::<Result<HashSet<u64>, _>>()?;
-            ids.retain(|id| !pins.contains_key(id));
-            for id in &ids {
-                db.prepare_cached("DELETE FROM layers WHERE id = ?1")?.execute([id])?;
-            }
-            Ok(ids)
-        })?;
-        Arc::make_mut(&mut self.inner.layers.write()).retain(|id, _| !dropped.contains(id));
-        drop(pins);
-        for id in &dropped {
-            let dir = self.inner.layout.snapshot(*id);
-            if let Err(error) = self.inner.layout.discard(&dir, &id.to_string()) {
-                tracing::warn!(%error, "directory of a dropped layer stays; the next start takes the layer in again");
-            }
+    /// As [`Store::cleanup`], leaving what `what` says; waits for another call to end.
+    ///
+    /// # Errors
+    /// As [`Store::cleanup`].
+    pub fn prune(&self, what: Prune) -> Result<Cleaned, StoreError> {
+        let _one_at_a_time = self.inner.cleaning.lock();
+        self.clean(what)
+    }
+
+    fn clean(&self, what: Prune) -> Result<Cleaned, StoreError> {
+        // First, so that its space counts as free.
+        let before = self.empty_trash()?;
+        let evicted = self.evict(what)?;
+        let after = if evicted.layers > 0 { self.empty_trash()? } else { 0 };
+        let Evicted { layers, bytes, inodes } = evicted;
+        if layers > 0 {
+            tracing::info!(layers, bytes, inodes, "unused layers dropped");
         }
-        Ok(dropped)
+        Ok(Cleaned { layers, bytes, inodes, directories: before + after })
     }
 
     fn empty_trash(&self) -> Result<usize, StoreError> {

@@ -1,15 +1,16 @@
 //! The handle everything goes through.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use chunked_core::Digest;
 use parking_lot::{Mutex, RwLock};
 
 use crate::database::Database;
 use crate::error::StoreError;
+use crate::evict::Keep;
 use crate::index::{Hit, Index};
 use crate::layer::{Flavour, LayerId, LayerPin, NewLayer, Pins};
 use crate::layout::Layout;
@@ -20,16 +21,15 @@ use crate::{publish, reconcile, rows};
 /// How a store behaves.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// How long `cleanup` keeps a layer that no snapshot uses: all layers of an image are made at its first
-    /// Prepare, and a cancelled pull is tried again.
-    pub unused_grace: Duration,
+    /// What `cleanup` keeps of the layers that no snapshot uses.
+    pub keep: Keep,
     /// Wait for the disk before a layer is committed or adopted. Off only for tests and throw-away stores.
     pub sync: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { unused_grace: Duration::from_secs(600), sync: true }
+        Self { keep: Keep::default(), sync: true }
     }
 }
 
@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     /// One layer at a time gets its row, so that none gets two.
     pub(crate) publishing: Mutex<()>,
     pub(crate) cleaning: Mutex<()>,
+    /// Layers that were pinned as donors, and when; not yet in their rows.
+    pub(crate) touched: Mutex<HashMap<u64, i64>>,
     pub(crate) layout: Layout,
 }
 
@@ -108,6 +110,7 @@ impl Store {
             settling: Mutex::default(),
             publishing: Mutex::default(),
             cleaning: Mutex::default(),
+            touched: Mutex::default(),
             layout,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -165,11 +168,15 @@ impl Store {
         found.into_iter().map(|hit| hit.map(donor)).collect()
     }
 
-    /// Keeps a layer that a look-up named from being deleted meanwhile. `None` when it is gone already.
+    /// Keeps a layer that a look-up named from being deleted meanwhile, and counts as a use of it. `None` when it
+    /// is gone already.
     pub fn pin(&self, layer: LayerId) -> Option<LayerPin> {
         let mut pins = self.inner.pins.lock();
         let here = self.inner.layers.read().contains_key(&layer.get());
-        here.then(|| LayerPin::new(&self.inner, &mut pins, layer))
+        here.then(|| {
+            self.inner.touched.lock().insert(layer.get(), now());
+            LayerPin::new(&self.inner, &mut pins, layer)
+        })
     }
 
     /// Notes that the layer came from the registry `origin` (host or host:port), too.

@@ -7,7 +7,8 @@ use chunked_core::{Digest, chain_id};
 use tempfile::TempDir;
 
 use crate::{
-    Adoption, Flavour, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Snapshot, Store, StoreOptions,
+    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Snapshot, Store,
+    StoreOptions,
 };
 
 /// A store below a temporary directory, that can be closed and opened again.
@@ -25,7 +26,11 @@ impl Temporary {
     }
 
     pub(crate) fn open_with(&self, unused_grace: Duration) -> Store {
-        Store::open_with(self.dir.path(), StoreOptions { unused_grace, sync: false }).unwrap()
+        self.open_keeping(Keep { min_age: unused_grace, bytes: 0, inodes: 0, free_percent: 0 })
+    }
+
+    pub(crate) fn open_keeping(&self, keep: Keep) -> Store {
+        Store::open_with(self.dir.path(), StoreOptions { keep, sync: false }).unwrap()
     }
 }
 

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use chunked_core::{Digest, chain_id};
 use chunked_store::{
-    Adoption, Flavour, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Store, StoreOptions,
+    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Store, StoreOptions,
 };
 
 const ROOT: &str = "CHUNKED_STORE_KILL_ROOT";
 const ROUND: &str = "CHUNKED_STORE_KILL_ROUND";
 
 fn open(root: &Path) -> Store {
-    let options = StoreOptions { unused_grace: Duration::from_secs(3600), sync: false };
+    let options =
+        StoreOptions { keep: Keep { min_age: Duration::from_secs(3600), ..Keep::default() }, sync: false };
     Store::open_with(root, options).unwrap()
 }
 

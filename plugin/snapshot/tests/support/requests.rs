@@ -12,7 +12,7 @@ use std::time::Duration;
 use chunked_core::{Digest, chain_id};
 use chunked_proto::containerd::services::snapshots::v1 as wire;
 use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
-use chunked_store::{Flavour, NewLayer, Store, StoreOptions};
+use chunked_store::{Flavour, Keep, NewLayer, Store, StoreOptions};
 use tonic::{Code, Status};
 
 use crate::serve;
@@ -88,7 +88,8 @@ pub struct Setup {
 
 pub async fn setup(slow: Duration) -> Setup {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions { unused_grace: Duration::ZERO, sync: false };
+    let options =
+        StoreOptions { keep: Keep { min_age: Duration::ZERO, bytes: 0, ..Keep::default() }, sync: false };
     let store = Arc::new(Store::open_with(dir.path(), options).unwrap());
     let remote = Arc::new(TwoLayers { store: Arc::clone(&store), calls: AtomicUsize::new(0), slow });
     let socket = dir.path().join("socket");

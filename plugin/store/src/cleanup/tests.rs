@@ -19,7 +19,7 @@ fn unused_layers_go_but_not_while_pinned_or_used() {
     assert_eq!(store.lookup(&wanted)[0].as_ref().unwrap().layer, copy.id());
     let fs = copy.fs();
     drop(copy);
-    assert_eq!(store.cleanup().unwrap(), Cleaned { layers: 1, directories: 1 });
+    assert_eq!(store.cleanup().unwrap(), Cleaned { layers: 1, bytes: 4096, inodes: 4, directories: 1 });
     assert!(!fs.exists());
     assert!(store.lookup(&wanted)[0].is_none());
     assert!(store.layer(&Digest::of(b"pinned"), Flavour::Base).unwrap().is_none());

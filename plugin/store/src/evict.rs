@@ -1,0 +1,202 @@
+//! Which unused layers go: least recently used first, until the rest is within its quota.
+//!
+//! A layer nobody needs is worth something: it gives files to others, and its own image is there at once. So it
+//! stays as long as there is room. What counts is in the rows; no tree is looked at.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::params;
+
+use crate::error::{StoreError, at};
+use crate::store::{Inner, Store, now};
+
+/// Rows dropped in one transaction: Commit must never wait long for the writer.
+const BATCH: usize = 16;
+
+/// How much of what no snapshot uses is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// A layer used more recently than this stays, whatever the rest says: all layers of an image are made at
+    /// its first Prepare, and a cancelled pull is tried again.
+    pub min_age: Duration,
+    /// Bytes of all unused layers together.
+    pub bytes: u64,
+    /// Inodes of all unused layers together.
+    pub inodes: u64,
+    /// Free part of the filesystem, in per cent of its bytes and inodes, below which unused layers go although
+    /// they are within their quota.
+    pub free_percent: u8,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { min_age: Duration::from_secs(600), bytes: 10 << 30, inodes: 1_000_000, free_percent: 20 }
+    }
+}
+
+/// What [`Store::prune`] leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prune {
+    /// What the quota allows: as cleanup does.
+    Quota,
+    /// Nothing that is unused, however young.
+    All,
+    /// At most so many bytes of unused layers, however young.
+    To(u64),
+}
+
+/// An unused layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unused {
+    id: u64,
+    bytes: u64,
+    inodes: u64,
+    used: i64,
+}
+
+/// Bytes and inodes that are wanted free beyond what is free now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Short {
+    bytes: u64,
+    inodes: u64,
+}
+
+/// A dropped layer: its directory is in the trash.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) layers: usize,
+    pub(crate) bytes: u64,
+    pub(crate) inodes: u64,
+}
+
+impl Store {
+    /// Drops the unused layers that are too much, without deleting their trees.
+    pub(crate) fn evict(&self, what: Prune) -> Result<Evicted, StoreError> {
+        self.inner.note_touched()?;
+        let unused = self.inner.unused()?;
+        let chosen = match what {
+            Prune::Quota => choose(&unused, &self.inner.options.keep, now(), self.inner.short()?),
+            Prune::All => unused,
+            Prune::To(bytes) => {
+                let keep = Keep { min_age: Duration::ZERO, bytes, inodes: u64::MAX, free_percent: 0 };
+                choose(&unused, &keep, i64::MAX, Short::default())
+            }
+        };
+        let mut evicted = Evicted::default();
+        for batch in chosen.chunks(BATCH) {
+            let dropped = self.inner.drop_rows(batch)?;
+            for layer in batch.iter().filter(|layer| dropped.contains(&layer.id)) {
+                self.inner.bury(layer.id);
+                evicted.layers += 1;
+                evicted.bytes += layer.bytes;
+                evicted.inodes += layer.inodes;
+            }
+        }
+        Ok(evicted)
+    }
+}
+
+/// The layers to drop; `unused` has the least recently used first.
+fn choose(unused: &[Unused], keep: &Keep, now: i64, short: Short) -> Vec<Unused> {
+    let before = now.saturating_sub(i64::try_from(keep.min_age.as_nanos()).unwrap_or(i64::MAX));
+    let (mut bytes, mut inodes) = unused
+        .iter()
+        .fold((0u64, 0u64), |(b, i), layer| (b.saturating_add(layer.bytes), i.saturating_add(layer.inodes)));
+    let (mut freed_bytes, mut freed_inodes) = (0u64, 0u64);
+    let mut chosen = Vec::new();
+    for layer in unused.iter().take_while(|layer| layer.used <= before) {
+        let enough = freed_bytes >= short.bytes && freed_inodes >= short.inodes;
+        if bytes <= keep.bytes && inodes <= keep.inodes && enough {
+            break;
+        }
+        bytes = bytes.saturating_sub(layer.bytes);
+        inodes = inodes.saturating_sub(layer.inodes);
+        freed_bytes = freed_bytes.saturating_add(layer.bytes);
+        freed_inodes = freed_inodes.saturating_add(layer.inodes);
+        chosen.push(*layer);
+    }
+    chosen
+}
+
+impl Inner {
+    /// Layers that no snapshot points to, least recently used first.
+    fn unused(&self) -> Result<Vec<Unused>, StoreError> {
+        self.database.read(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT id, bytes, inodes, used FROM layers l \
+                 WHERE NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.layer = l.id) ORDER BY used, id",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(Unused { id: row.get(0)?, bytes: row.get(1)?, inodes: row.get(2)?, used: row.get(3)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// How far the filesystem is from the free part it should have.
+    fn short(&self) -> Result<Short, StoreError> {
+        let root = self.layout.root();
+        let stat = rustix::fs::statvfs(root).map_err(at("read free space of", root))?;
+        let wanted = |total: u64| {
+            u64::try_from(u128::from(total) * u128::from(self.options.keep.free_percent) / 100)
+                .unwrap_or(u64::MAX)
+        };
+        Ok(Short {
+            bytes: wanted(stat.f_blocks).saturating_sub(stat.f_bavail).saturating_mul(stat.f_frsize),
+            // 0 of 0 on filesystems that make inodes as they need them.
+            inodes: wanted(stat.f_files).saturating_sub(stat.f_favail),
+        })
+    }
+
+    /// Drops the rows of those that are still unused, unpinned and not used since they were chosen.
+    fn drop_rows(&self, layers: &[Unused]) -> Result<HashSet<u64>, StoreError> {
+        // Held until the rows are gone: nobody can pin a layer between our look and our delete.
+        let pins = self.pins.lock();
+        let dropped = self.database.write(|db| {
+            let mut delete = db.prepare_cached(
+                "DELETE FROM layers WHERE id = ?1 AND used = ?2 \
+                 AND NOT EXISTS (SELECT 1 FROM snapshots WHERE layer = ?1)",
+            )?;
+            let mut dropped = HashSet::new();
+            for layer in layers.iter().filter(|layer| !pins.contains_key(&layer.id)) {
+                if delete.execute(params![layer.id, layer.used])? > 0 {
+                    dropped.insert(layer.id);
+                }
+            }
+            Ok(dropped)
+        })?;
+        if !dropped.is_empty() {
+            Arc::make_mut(&mut self.layers.write()).retain(|id, _| !dropped.contains(id));
+        }
+        Ok(dropped)
+    }
+
+    /// Moves the directory of a dropped layer into the trash, and takes its files out of the index.
+    fn bury(&self, id: u64) {
+        if let Err(error) = self.layout.discard(&self.layout.snapshot(id), &id.to_string()) {
+            tracing::warn!(%error, "directory of a dropped layer stays; the next start takes the layer in again");
+        }
+        self.index.remove(id, &self.layout.trash().join(id.to_string()));
+    }
+
+    /// Writes down which layers were used as donors since the last time.
+    pub(crate) fn note_touched(&self) -> Result<(), StoreError> {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        let touched: Vec<(u64, i64)> = touched.into_iter().collect();
+        for batch in touched.chunks(BATCH) {
+            self.database.write(|db| {
+                let mut update = db.prepare_cached("UPDATE layers SET used = MAX(used, ?2) WHERE id = ?1")?;
+                for (id, used) in batch {
+                    update.execute(params![id, used])?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
