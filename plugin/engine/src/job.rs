@@ -10,7 +10,7 @@ use chunked_core::{ByteRange, Causes};
 use chunked_fetch::FetchError;
 use chunked_plan::Plan;
 use chunked_registry::{Blob, ErrorKind, Image, Layer};
-use chunked_store::{Flavour, NewFile, NewLayer, Staging};
+use chunked_store::{Flavour, NewFile, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
 
 use crate::chunked::{Build, ChunkedError};
@@ -294,6 +294,7 @@ impl Job {
             implied: built.extracted.implied,
             bytes: built.extracted.bytes,
             inodes: built.extracted.inodes,
+            shared: Usage::default(),
             files: built
                 .extracted
                 .files

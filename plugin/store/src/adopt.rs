@@ -19,7 +19,6 @@ use crate::layer::{Flavour, LayerId, LayerPin};
 use crate::rows::{self, LayerRow};
 use crate::snapshot::{self, Kind, Labels, Snapshot};
 use crate::store::{Store, now};
-use crate::usage::Usage;
 
 /// Labels of a request that an adopted snapshot keeps. containerd copies labels of ours that its request
 /// did not have, and there `containerd.io/gc.*` means something (containerd.md §5.1).
@@ -145,7 +144,7 @@ fn insert(
         updated: time,
         layer: Some(LayerId(row.id)),
         dir: row.id,
-        usage: Some(Usage { bytes: row.bytes, inodes: row.inodes }),
+        usage: Some(row.own()),
     };
     snapshot::insert(db, id, &snapshot)?;
     Ok(snapshot)
@@ -155,11 +154,11 @@ fn insert(
 /// stays.
 fn repair(db: &Transaction<'_>, damaged: &mut Snapshot, row: &LayerRow) -> Result<(), StoreError> {
     let sql = "UPDATE snapshots SET dir = ?2, layer = ?2, bytes = ?3, inodes = ?4 WHERE name = ?1";
-    db.execute(sql, params![damaged.name, row.id, row.bytes, row.inodes])?;
+    db.execute(sql, params![damaged.name, row.id, row.own().bytes, row.own().inodes])?;
     tracing::info!(snapshot = damaged.name, layer = row.id, "damaged snapshot repaired");
     damaged.dir = row.id;
     damaged.layer = Some(LayerId(row.id));
-    damaged.usage = Some(Usage { bytes: row.bytes, inodes: row.inodes });
+    damaged.usage = Some(row.own());
     Ok(())
 }
 

@@ -125,7 +125,7 @@ impl Inner {
     fn unused(&self) -> Result<Vec<Unused>, StoreError> {
         self.database.read(|db| {
             let mut statement = db.prepare_cached(
-                "SELECT id, bytes, inodes, used FROM layers l \
+                "SELECT id, max(bytes - shared_bytes, 0), max(inodes - shared_inodes, 0), used FROM layers l \
                  WHERE NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.layer = l.id) ORDER BY used, id",
             )?;
             let rows = statement.query_map([], |row| {

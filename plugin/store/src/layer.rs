@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chunked_core::Digest;
 
 use crate::store::Inner;
+use crate::usage::Usage;
 
 /// Names a layer's directory below `snapshots`; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +76,8 @@ pub struct NewLayer {
     pub bytes: u64,
     /// Number of inodes, the root of the tree included.
     pub inodes: u64,
+    /// What of both other layers have, too: blocks of reflinked files and chunks, hard-linked files.
+    pub shared: Usage,
     /// Regular files worth finding again.
     pub files: Vec<NewFile>,
     /// Parts of them worth finding again; best left empty for files of a single chunk.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
 use crate::rows::{LayerRow, Serves};
+use crate::usage::Usage;
 
 /// Name of the marker in a layer's directory.
 pub(crate) const LAYER: &str = "layer.json";
@@ -30,6 +31,10 @@ struct Marker {
     /// Registries it came from when it was made; ones known later are only in the row.
     #[serde(default)]
     origins: Vec<String>,
+    #[serde(default)]
+    shared_bytes: u64,
+    #[serde(default)]
+    shared_inodes: u64,
 }
 
 /// Writes the marker into `dir`. It becomes durable with the layer's data.
@@ -44,6 +49,8 @@ pub(crate) fn write(dir: &Path, row: &LayerRow) -> Result<(), StoreError> {
         inodes: row.inodes,
         created: row.created,
         origins: row.origins.clone(),
+        shared_bytes: row.shared.bytes,
+        shared_inodes: row.shared.inodes,
     };
     let path = dir.join(LAYER);
     let text = serde_json::to_vec(&marker).map_err(at("encode", &path))?;
@@ -68,6 +75,7 @@ pub(crate) fn read_layer(dir: &Path, id: u64) -> Option<LayerRow> {
         implied,
         created: marker.created,
         origins: marker.origins,
+        shared: Usage { bytes: marker.shared_bytes, inodes: marker.shared_inodes },
     })
 }
 
@@ -87,6 +95,7 @@ mod tests {
             implied: vec![b"usr".to_vec(), b"usr/\xff".to_vec()],
             created: 12,
             origins: vec!["quay.io".to_owned()],
+            shared: Usage { bytes: 5, inodes: 1 },
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> 
         implied: layer.implied.clone(),
         created: now(),
         origins: layer.origin.iter().cloned().collect(),
+        shared: layer.shared,
     };
     marker::write(staging.dir(), &row)?;
     let entries = list::write(staging.dir(), &layer.files, &layer.chunks)

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::StoreError;
 use crate::layer::Flavour;
+use crate::usage::Usage;
 
 /// For which places a layer's tree serves, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,10 +61,22 @@ pub(crate) struct LayerRow {
     pub(crate) created: i64,
     /// Registries it came from, as host or host:port.
     pub(crate) origins: Vec<String>,
+    /// What of bytes and inodes other layers had, too, when it was made.
+    pub(crate) shared: Usage,
 }
 
-const COLUMNS: &str =
-    "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created, origins";
+impl LayerRow {
+    /// What came to the disk with this layer.
+    pub(crate) fn own(&self) -> Usage {
+        Usage {
+            bytes: self.bytes.saturating_sub(self.shared.bytes),
+            inodes: self.inodes.saturating_sub(self.shared.inodes),
+        }
+    }
+}
+
+const COLUMNS: &str = "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created, origins, shared_bytes, \
+                       shared_inodes";
 
 fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
     let id: u64 = row.get(0)?;
@@ -80,6 +93,7 @@ fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
         implied: split(&implied),
         created: row.get(8)?,
         origins: split_hosts(row.get_ref(9)?.as_str().map_err(|_| broken("origins"))?),
+        shared: Usage { bytes: row.get(10)?, inodes: row.get(11)? },
     })
 }
 
@@ -110,8 +124,9 @@ pub(crate) fn layer(db: &Connection, id: u64) -> Result<Option<LayerRow>, StoreE
 
 /// Adds a row.
 pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreError> {
-    let sql =
-        format!("INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+    let sql = format!(
+        "INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+    );
     db.prepare_cached(&sql)?.execute(params![
         row.id,
         row.diff_id.as_bytes(),
@@ -123,6 +138,8 @@ pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreE
         join(&row.implied),
         row.created,
         row.origins.join(" "),
+        row.shared.bytes,
+        row.shared.inodes,
         crate::store::now(),
     ])?;
     Ok(())

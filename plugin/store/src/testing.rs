@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Snapshot, Store,
-    StoreOptions,
+    StoreOptions, Usage,
 };
 
 /// A store below a temporary directory, that can be closed and opened again.
@@ -61,6 +61,7 @@ pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl
         implied: implied.iter().map(|path| path.as_bytes().to_vec()).collect(),
         bytes: 4096,
         inodes: 4,
+        shared: Usage::default(),
         files: vec![file],
         chunks: Vec::new(),
         origin: None,

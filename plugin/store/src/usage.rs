@@ -9,8 +9,10 @@ use crate::error::{StoreError, at};
 
 /// What a snapshot itself occupies, without its parents.
 ///
-/// A layer counts whole in every snapshot that points to it, as containerd's overlay counts; files it
-/// shares with other layers by reflink or hard link are counted in each.
+/// A layer counts in every snapshot that points to it, as containerd's overlay counts. Blocks and inodes that a
+/// layer shares with older layers, by reflink or hard link, count only in the oldest: the sum over all layers is
+/// what the disk holds. When the oldest goes and others stay, its count goes, although the shared part stays until
+/// the last of them is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Bytes: 512 × blocks, hard links once.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use chunked_core::{Digest, chain_id};
 use chunked_store::{
     Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Store, StoreOptions,
+    Usage,
 };
 
 const ROOT: &str = "CHUNKED_STORE_KILL_ROOT";
@@ -72,6 +73,7 @@ fn layer(store: &Store, name: &str) -> LayerPin {
         implied: vec![b"opt".to_vec()],
         bytes: 4096,
         inodes: 3,
+        shared: Usage::default(),
         files: vec![file],
         chunks: Vec::new(),
         origin: None,
@@ -98,12 +100,14 @@ fn what_was_answered_survives_and_nothing_else_stays() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stderr.take().unwrap());
-        let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).collect::<Vec<_>>());
-        std::thread::sleep(Duration::from_millis(60 + round * 37 % 101));
+        let mut output = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // However busy the machine is: it dies after its first deed, at any moment.
+        let mut lines: Vec<String> = output.next().into_iter().collect();
+        let reader = std::thread::spawn(move || output.collect::<Vec<_>>());
+        std::thread::sleep(Duration::from_millis(round * 37 % 101));
         child.kill().unwrap();
         child.wait().unwrap();
-        let lines = reader.join().unwrap();
+        lines.extend(reader.join().unwrap());
         assert!(!lines.is_empty(), "killed before it did anything");
         let mut doubtful = BTreeSet::new();
         for line in &lines {

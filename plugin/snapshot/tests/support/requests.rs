@@ -12,7 +12,7 @@ use std::time::Duration;
 use chunked_core::{Digest, chain_id};
 use chunked_proto::containerd::services::snapshots::v1 as wire;
 use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
-use chunked_store::{Flavour, Keep, NewLayer, Store, StoreOptions};
+use chunked_store::{Flavour, Keep, NewLayer, Store, StoreOptions, Usage};
 use tonic::{Code, Status};
 
 use crate::serve;
@@ -69,6 +69,7 @@ impl RemoteLayers for TwoLayers {
                     implied: Vec::new(),
                     bytes: 8192,
                     inodes: 2,
+                    shared: Usage::default(),
                     files: Vec::new(),
                     chunks: Vec::new(),
                     origin: None,

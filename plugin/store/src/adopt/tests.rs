@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::testing::{Temporary, adopt, create, labels, layer, layer_with};
-use crate::{ErrorKind, NewLayer};
+use crate::{ErrorKind, NewLayer, Usage};
 
 /// Mode, owner and seconds of the modification time.
 fn look(path: &Path) -> (u32, u32, i64) {
@@ -270,6 +270,7 @@ fn flavours_are_not_mixed_up() {
             implied: Vec::new(),
             bytes: 0,
             inodes: 1,
+            shared: Usage::default(),
             files: Vec::new(),
             chunks: Vec::new(),
             origin: None,

@@ -18,6 +18,7 @@ use crate::layer::LayerPin;
 use crate::rows::LayerRow;
 use crate::staging::Staging;
 use crate::store::{Inner, now};
+use crate::usage::Usage;
 use crate::{list, marker, publish};
 
 const XATTR_MAX: usize = 64 * 1024;
@@ -32,12 +33,17 @@ pub(crate) fn create(
 ) -> Result<LayerPin, StoreError> {
     let staging = Staging::new(inner)?;
     let from = inner.layout.fs(row.id);
-    clone_tree(&from, staging.fs())?;
+    let directories = clone_tree(&from, staging.fs())?;
     settle(staging.fs())?;
+    let shared = Usage {
+        bytes: row.bytes.saturating_sub(directories.bytes),
+        inodes: row.inodes.saturating_sub(directories.inodes),
+    };
     let twin = LayerRow {
         id: staging.id(),
         context: Some(context.as_bytes().to_vec()),
         created: now(),
+        shared,
         ..row.clone()
     };
     marker::write(staging.dir(), &twin)?;
@@ -49,8 +55,9 @@ pub(crate) fn create(
     Ok(pin)
 }
 
-/// Clones what is below `from` into the empty directory `to`, and `from`'s own metadata onto it.
-fn clone_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// Clones what is below `from` into the empty directory `to`, and `from`'s own metadata onto it. Gives what the
+/// clone does not share: its directories.
+fn clone_tree(from: &Path, to: &Path) -> Result<Usage, StoreError> {
     let mut made: Vec<(PathBuf, PathBuf, Metadata)> = Vec::new();
     let meta = from.symlink_metadata().map_err(at("read", from))?;
     let mut pending = vec![(from.to_owned(), to.to_owned(), meta)];
@@ -69,7 +76,9 @@ fn clone_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
         made.push((from, to, meta));
     }
     // Last, because filling a directory changes its times.
-    made.iter().try_for_each(|(from, to, meta)| copy_metadata(from, to, meta))
+    made.iter().try_for_each(|(from, to, meta)| copy_metadata(from, to, meta))?;
+    let bytes = made.iter().map(|(_, _, meta)| meta.blocks() * 512).sum();
+    Ok(Usage { bytes, inodes: made.len() as u64 })
 }
 
 fn copy_metadata(from: &Path, to: &Path, meta: &Metadata) -> Result<(), StoreError> {

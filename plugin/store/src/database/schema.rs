@@ -50,6 +50,11 @@ CREATE INDEX snapshots_by_layer  ON snapshots (layer)  WHERE layer IS NOT NULL;
 -- Registries the layer came from, as host[:port], separated by spaces.
 ALTER TABLE layers ADD COLUMN origins TEXT NOT NULL DEFAULT '';
 ",
+    r"
+-- What of bytes and inodes other layers had, too, when the layer was made.
+ALTER TABLE layers ADD COLUMN shared_bytes  INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layers ADD COLUMN shared_inodes INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Applies the missing steps. True when the database was empty.

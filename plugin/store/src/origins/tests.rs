@@ -2,7 +2,7 @@ use chunked_core::Digest;
 
 use super::*;
 use crate::testing::{Temporary, content, layer};
-use crate::{Flavour, NewFile, NewLayer, Store};
+use crate::{Flavour, NewFile, NewLayer, Store, Usage};
 
 fn only(hosts: &[&str]) -> Origins {
     Origins::Only(hosts.iter().map(|host| (*host).to_owned()).collect())
@@ -18,6 +18,7 @@ fn pulled(store: &Store, name: &str, origin: &str) -> crate::LayerPin {
         implied: Vec::new(),
         bytes: 4096,
         inodes: 2,
+        shared: Usage::default(),
         files: vec![file],
         chunks: Vec::new(),
         origin: Some(origin.to_owned()),
