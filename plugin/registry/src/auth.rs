@@ -1,15 +1,19 @@
-//! Who we are to a registry: challenges answered with credentials from docker's configuration.
+//! Who we are to a registry: challenges answered with credentials from the keychain.
 //!
-//! Grants are kept by (host, repository), which is host and scope: we only ever ask for `pull`. The
-//! configuration is read anew for each grant. Nothing here shows a secret in `Debug` or errors.
+//! Grants are kept by (endpoint, scope) and renewed when they expire, also in the middle of a pull. A change of the
+//! files that hold credentials ends them. Nothing here shows a secret in `Debug` or errors.
 
 mod challenge;
+mod command;
 mod docker_config;
+mod helper;
+mod keychain;
+mod kubelet;
+mod scope;
 mod token;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,74 +26,102 @@ use crate::error::{RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::Transport;
 pub(crate) use challenge::Challenge;
-use docker_config::Credentials;
+pub(crate) use keychain::Places;
+use keychain::{Credentials, Found, Keychain, Stamp};
+pub(crate) use scope::Scope;
 
-/// How long a user name and password are used before the configuration is looked at again.
+/// How long a user name and password are used before the keychain is asked again.
 const BASIC_VALIDITY: Duration = Duration::from_secs(60);
-/// Repositories remembered; beyond that, expired grants are forgotten.
+/// Scopes remembered; beyond that, expired grants are forgotten.
 const MAX_SLOTS: usize = 1024;
 
-/// Host and repository.
-type Key = (String, String);
+/// Name of an endpoint, and what is asked for there.
+type Key = (Arc<str>, Scope);
 
 /// Grants and where credentials come from.
 pub(crate) struct Auth {
-    docker_config: Option<PathBuf>,
+    keychain: Keychain,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// What is known about one repository.
+/// What is known about one scope at one endpoint.
 #[derive(Default)]
 struct Slot {
-    grant: Mutex<Option<Grant>>,
+    state: Mutex<State>,
     /// Held by the one task that gets a new grant; the others wait for it and use what it got.
     renewing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    grant: Option<Grant>,
+    /// What the registry offered last.
+    challenges: Vec<Challenge>,
 }
 
 #[derive(Clone)]
 struct Grant {
     header: HeaderValue,
     expires: Instant,
+    /// State of the files it may come from.
+    stamp: Stamp,
 }
 
 impl Slot {
-    fn get(&self) -> Option<HeaderValue> {
-        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-        grant.as_ref().filter(|grant| grant.expires > Instant::now()).map(|grant| grant.header.clone())
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, grant: Option<Grant>) {
-        *self.grant.lock().unwrap_or_else(PoisonError::into_inner) = grant;
+    fn get(&self, stamp: &Stamp) -> Option<HeaderValue> {
+        let state = self.state();
+        let good = |grant: &&Grant| grant.expires > Instant::now() && grant.stamp == *stamp;
+        state.grant.as_ref().filter(good).map(|grant| grant.header.clone())
     }
 }
 
 impl Auth {
-    pub(crate) fn new(docker_config: Option<PathBuf>) -> Self {
-        Self { docker_config, slots: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(places: Places) -> Self {
+        Self { keychain: Keychain::new(places), slots: Mutex::default() }
     }
 
-    fn slot(&self, endpoint: &Endpoint, repository: &str) -> Arc<Slot> {
+    fn slot(&self, endpoint: &Endpoint, scope: &Scope) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= MAX_SLOTS {
-            slots.retain(|_, slot| slot.get().is_some());
+            let now = Instant::now();
+            slots.retain(|_, slot| slot.state().grant.as_ref().is_some_and(|grant| grant.expires > now));
         }
-        Arc::clone(slots.entry((endpoint.host.clone(), repository.to_owned())).or_default())
+        Arc::clone(slots.entry((Arc::clone(&endpoint.name), scope.clone())).or_default())
     }
 
-    /// The header that was last accepted or granted for this repository.
-    pub(crate) fn cached(&self, endpoint: &Endpoint, repository: &str) -> Option<HeaderValue> {
-        self.slot(endpoint, repository).get()
+    /// The header to send: the one that was last granted, or a new one when that has expired. `None` when the
+    /// registry has not asked for any yet, or when a new one cannot be had: then the answer will tell.
+    pub(crate) async fn authorization(
+        &self,
+        transport: &Transport,
+        endpoint: &Endpoint,
+        scope: &Scope,
+    ) -> Option<HeaderValue> {
+        let slot = self.slot(endpoint, scope);
+        if let Some(header) = slot.get(&self.keychain.stamp()) {
+            return Some(header);
+        }
+        if slot.state().challenges.is_empty() {
+            return None;
+        }
+        self.answer(transport, endpoint, scope, None, None).await.ok()
     }
 
     /// Forgets what the registry refused.
-    pub(crate) fn forget(&self, endpoint: &Endpoint, repository: &str, refused: &HeaderValue) {
-        let slot = self.slot(endpoint, repository);
-        if slot.get().as_ref() == Some(refused) {
-            slot.set(None);
+    pub(crate) fn forget(&self, endpoint: &Endpoint, scope: &Scope, refused: &HeaderValue) {
+        let slot = self.slot(endpoint, scope);
+        let mut state = slot.state();
+        if state.grant.as_ref().is_some_and(|grant| grant.header == *refused) {
+            state.grant = None;
         }
     }
 
-    /// Answers the challenges in `headers`. `refused` is the header that brought the 401, if any.
+    /// Answers the challenges in `headers`, or those that came last. `refused` is the header that did not serve,
+    /// if any.
     ///
     /// # Errors
     ///
@@ -98,18 +130,28 @@ impl Auth {
         &self,
         transport: &Transport,
         endpoint: &Endpoint,
-        repository: &str,
-        headers: &HeaderMap,
+        scope: &Scope,
+        headers: Option<&HeaderMap>,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, RegistryError> {
-        let slot = self.slot(endpoint, repository);
+        let slot = self.slot(endpoint, scope);
+        if let Some(headers) = headers {
+            let values =
+                headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
+            slot.state().challenges = values.flat_map(challenge::parse).collect();
+        }
         let _renewing = slot.renewing.lock().await;
-        if let Some(header) = slot.get().filter(|header| Some(header) != refused) {
+        // Before the files are read: what changes meanwhile ends the grant.
+        let stamp = self.keychain.stamp();
+        if let Some(header) = slot.get(&stamp).filter(|header| Some(header) != refused) {
             return Ok(header);
         }
-        slot.set(None);
-        let grant = self.grant(transport, endpoint, repository, headers).await?;
-        slot.set(Some(grant.clone()));
+        slot.state().grant = None;
+        let challenges = slot.state().challenges.clone();
+        let refused = refused.is_some();
+        let (header, validity) = self.grant(transport, endpoint, scope, &challenges, refused).await?;
+        let grant = Grant { header, expires: Instant::now() + validity, stamp };
+        slot.state().grant = Some(grant.clone());
         Ok(grant.header)
     }
 
@@ -117,51 +159,39 @@ impl Auth {
         &self,
         transport: &Transport,
         endpoint: &Endpoint,
-        repository: &str,
-        headers: &HeaderMap,
-    ) -> Result<Grant, RegistryError> {
-        let subject = Subject { host: endpoint.host.clone(), what: repository.to_owned() };
-        let values = headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
-        let challenges: Vec<Challenge> = values.flat_map(challenge::parse).collect();
+        scope: &Scope,
+        challenges: &[Challenge],
+        refused: bool,
+    ) -> Result<(HeaderValue, Duration), RegistryError> {
+        let subject = Subject { host: endpoint.host.clone(), what: scope.repository().to_owned() };
         let offered = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
-        let credentials = self.credentials(endpoint, repository).await?;
+        let found = self.keychain.find(&endpoint.host, scope.repository(), refused).await?;
         if let Some(challenge) = offered("bearer") {
-            let token =
-                token::request(transport, endpoint, repository, challenge, credentials.as_ref()).await?;
+            let token = token::request(transport, endpoint, scope, challenge, &found).await?;
             let header = secret_header(&format!("Bearer {}", token.secret.expose_secret()), &subject)?;
-            return Ok(Grant { header, expires: Instant::now() + token.validity });
+            return Ok((header, token.validity));
         }
         if offered("basic").is_none() {
             return Err(subject.denied("it offers no way to authenticate that we know (Bearer, Basic)"));
         }
-        match credentials {
-            Some(Credentials::Password { user, password }) => Ok(Grant {
-                header: basic(&user, &password, &subject)?,
-                expires: Instant::now() + BASIC_VALIDITY,
-            }),
-            _ => Err(subject.denied(format!("it wants a user and password; {}", advice(&endpoint.host)))),
-        }
-    }
-
-    async fn credentials(
-        &self,
-        endpoint: &Endpoint,
-        repository: &str,
-    ) -> Result<Option<Credentials>, RegistryError> {
-        let Some(path) = docker_config::locate(self.docker_config.as_deref()) else { return Ok(None) };
-        let (host, repository) = (endpoint.host.clone(), repository.to_owned());
-        let subject = Subject { host: host.clone(), what: repository.clone() };
-        let found = tokio::task::spawn_blocking(move || docker_config::find(&path, &host, &repository)).await;
-        match found {
-            Ok(found) => found.map_err(|failure| subject.error(failure)),
-            Err(_) => Err(subject.request("reading credentials was interrupted")),
+        match &found.credentials {
+            Some(Credentials::Password { user, password }) => {
+                Ok((basic(user, password, &subject)?, BASIC_VALIDITY))
+            }
+            _ => Err(subject.denied(format!("it wants a user and password; {}", advice(endpoint, &found)))),
         }
     }
 }
 
 /// What a user can do who was denied.
-pub(crate) fn advice(host: &str) -> String {
+pub(crate) fn login_advice(host: &str) -> String {
     format!("log in with `docker login {host}`, or name the right docker configuration")
+}
+
+/// The same, when it is known what the keychain had.
+fn advice(endpoint: &Endpoint, found: &Found) -> String {
+    let login = login_advice(&endpoint.host);
+    if found.troubles.is_empty() { login } else { format!("{}; or {login}", found.troubles.join("; ")) }
 }
 
 fn basic(user: &str, password: &SecretString, subject: &Subject) -> Result<HeaderValue, RegistryError> {
@@ -180,6 +210,6 @@ fn secret_header(text: &str, subject: &Subject) -> Result<HeaderValue, RegistryE
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("docker_config", &self.docker_config).finish_non_exhaustive()
+        f.debug_struct("Auth").field("keychain", &self.keychain).finish_non_exhaustive()
     }
 }

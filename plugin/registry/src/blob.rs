@@ -5,13 +5,13 @@ use std::sync::Arc;
 use chunked_core::{ByteRange, Digest};
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::Response;
 
 use crate::body::Body;
 use crate::client::{Inner, Target};
 use crate::content_range::ContentRange;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::reference::Reference;
+use crate::transport::Reply;
 
 /// A blob in a repository. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -65,14 +65,14 @@ impl Blob {
             return Err(subject.request(format!("bytes {range} are not inside its {size} bytes")));
         }
         if range.is_empty() {
-            return Ok(Body::empty(range, subject, self.client.transport.stall()));
+            return Ok(Body::empty(range, subject));
         }
         let mut headers = HeaderMap::new();
         let value = HeaderValue::try_from(format!("bytes={}-{}", range.start, range.end - 1))
             .map_err(|_| subject.request("its range does not fit into a header"))?;
         headers.insert(RANGE, value);
         let response = self.request(headers, &subject).await.inspect_err(|error| self.note_refusal(error))?;
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        let partial = response.status == StatusCode::PARTIAL_CONTENT;
         let served = if partial {
             self.partial(range, &response, &subject)?
         } else {
@@ -93,7 +93,7 @@ impl Blob {
     pub async fn get_all(&self) -> Result<Body, RegistryError> {
         let subject = self.subject();
         let response = self.request(HeaderMap::new(), &subject).await?;
-        if response.status() != StatusCode::OK {
+        if response.status != StatusCode::OK {
             return Err(subject.request("it sent a part of the blob although the whole was asked for"));
         }
         let served = self.whole(&response, &subject)?;
@@ -110,13 +110,20 @@ impl Blob {
         }
     }
 
-    async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Response, RegistryError> {
-        let target: Target = self.client.target(&self.place.reference)?;
+    async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Reply, RegistryError> {
+        let target: Target = self.client.target(&self.place.reference);
         self.client.get(&target, ("blobs", &self.place.name), headers, subject).await
     }
 
-    fn body(&self, response: Response, served: ByteRange, subject: Subject) -> Body {
-        Body::new(response, served, subject, self.client.transport.stall())
+    fn body(&self, response: Reply, served: ByteRange, subject: Subject) -> Body {
+        Body::new(response.into_body(), served, subject)
+    }
+
+    /// Called when bytes of this blob turned out wrong: from now on it is asked for at the registry itself. True
+    /// when a mirror may have served them, so that another try can help.
+    pub async fn distrust_mirrors(&self) -> bool {
+        let target = self.client.target(&self.place.reference);
+        self.client.distrust_mirrors(&target, &self.place.name, &self.subject()).await
     }
 
     fn subject(&self) -> Subject {
@@ -128,11 +135,11 @@ impl Blob {
     fn partial(
         &self,
         asked: ByteRange,
-        response: &Response,
+        response: &Reply,
         subject: &Subject,
     ) -> Result<ByteRange, RegistryError> {
         let header =
-            response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            response.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let answer = ContentRange::parse(header);
         let right = answer.is_some_and(|answer| {
             answer.range == asked && answer.total.is_none_or(|total| total == self.place.size)
@@ -145,7 +152,7 @@ impl Blob {
         Err(subject.error(Failure::ContentRange { asked, size: self.place.size, answer }))
     }
 
-    fn whole(&self, response: &Response, subject: &Subject) -> Result<ByteRange, RegistryError> {
+    fn whole(&self, response: &Reply, subject: &Subject) -> Result<ByteRange, RegistryError> {
         let size = self.place.size;
         if response.content_length().is_some_and(|length| length != size) {
             return Err(subject.error(Failure::Length(size)));

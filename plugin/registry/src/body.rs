@@ -2,17 +2,14 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use chunked_core::ByteRange;
 use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, Sleep};
 
 use crate::error::{Failure, RegistryError, Subject};
-
-type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
+use crate::transport::Incoming;
 
 /// The bytes of one range of a blob as they arrive, in order, without copying.
 ///
@@ -23,36 +20,18 @@ pub struct Body {
     range: ByteRange,
     /// Bytes still to come.
     left: u64,
-    chunks: Option<Chunks>,
+    chunks: Option<Box<Incoming>>,
     subject: Subject,
-    stall: Duration,
-    /// When the wait that is going on becomes a stall.
-    deadline: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
 }
 
 impl Body {
-    pub(crate) fn new(
-        response: reqwest::Response,
-        range: ByteRange,
-        subject: Subject,
-        stall: Duration,
-    ) -> Self {
-        let chunks: Chunks = Box::pin(response.bytes_stream());
-        Self {
-            range,
-            left: range.len(),
-            chunks: Some(chunks),
-            subject,
-            stall,
-            deadline: None,
-            waiting: false,
-        }
+    pub(crate) fn new(chunks: Incoming, range: ByteRange, subject: Subject) -> Self {
+        Self { range, left: range.len(), chunks: Some(Box::new(chunks)), subject }
     }
 
     /// No bytes, without asking anybody.
-    pub(crate) fn empty(range: ByteRange, subject: Subject, stall: Duration) -> Self {
-        Self { range, left: range.len(), chunks: None, subject, stall, deadline: None, waiting: false }
+    pub(crate) fn empty(range: ByteRange, subject: Subject) -> Self {
+        Self { range, left: range.len(), chunks: None, subject }
     }
 
     /// The bytes of the blob that this body has: what was asked for, or the whole blob when the registry
@@ -87,18 +66,6 @@ impl Body {
             self.subject.error(Failure::Short { expected, got: expected - self.left })
         })
     }
-
-    /// Called when no data is there: lets the clock run only while somebody waits for data, so that a slow
-    /// reader does not look like a slow server.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<RegistryError> {
-        let stall = self.stall;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        if !self.waiting {
-            self.waiting = true;
-            deadline.as_mut().reset(Instant::now() + stall);
-        }
-        deadline.as_mut().poll(cx).map(|()| self.subject.error(Failure::Stalled(stall)))
-    }
 }
 
 impl Stream for Body {
@@ -106,24 +73,16 @@ impl Stream for Body {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
-            let item = match chunks.as_mut().poll_next(cx) {
-                Poll::Pending => match this.wait(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(error) => Some(Err(error)),
-                },
-                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => continue,
-                Poll::Ready(Some(Ok(bytes))) => Some(this.accept(&bytes).map(|()| bytes)),
-                Poll::Ready(Some(Err(error))) => Some(Err(this.subject.transport(error))),
-                Poll::Ready(None) => this.end().map(Err),
-            };
-            this.waiting = false;
-            if !matches!(item, Some(Ok(_))) {
-                this.chunks = None;
-            }
-            return Poll::Ready(item);
+        let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
+        let item = match ready!(chunks.poll_next_unpin(cx)) {
+            Some(Ok(bytes)) => Some(this.accept(&bytes).map(|()| bytes)),
+            Some(Err(failure)) => Some(Err(this.subject.error(failure))),
+            None => this.end().map(Err),
+        };
+        if !matches!(item, Some(Ok(_))) {
+            this.chunks = None;
         }
+        Poll::Ready(item)
     }
 }
 

@@ -1,21 +1,26 @@
 //! The client: one set of connections, grants and knowledge about hosts for the whole process.
 
 mod exchange;
+mod fallback;
 mod resolve;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chunked_core::Digest;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Places};
 use crate::blob::Blob;
-use crate::error::RegistryError;
+use crate::error::{ErrorKind, RegistryError};
+use crate::hosts::Hosts;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
-pub(crate) use exchange::Target;
+pub(crate) use exchange::{Target, retry_after};
+
+/// Pauses before further tries for documents and tokens.
+const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
 
 /// How long a host is believed to have no ranges.
 const NO_RANGES_FOR: Duration = Duration::from_secs(600);
@@ -23,9 +28,16 @@ const NO_RANGES_FOR: Duration = Duration::from_secs(600);
 /// How to reach registries.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Docker configuration with credentials: a file, or a directory with a `config.json`. `None` means
-    /// `$DOCKER_CONFIG`, else `~/.docker`.
+    /// Docker configuration with credentials: a file, or a directory with a `config.json`. `None`: none.
     pub docker_config: Option<PathBuf>,
+    /// Containers' `auth.json`. `None`: none.
+    pub containers_auth: Option<PathBuf>,
+    /// The kubelet's `CredentialProviderConfig` (a file or a directory) and the directory of its plugins.
+    pub credential_providers: Option<(PathBuf, PathBuf)>,
+    /// Time a credential helper or plugin has.
+    pub credential_timeout: Duration,
+    /// Directories in containerd's `certs.d` layout, the first that has a host counts.
+    pub config_path: Vec<PathBuf>,
     /// Hosts (with or without port) spoken to by plain HTTP. Loopback hosts always are.
     pub plain_http: Vec<String>,
     /// `User-Agent` header.
@@ -34,19 +46,35 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// Longest silence while an answer or data is awaited.
     pub read_timeout: Duration,
-    /// Idle connections kept for each host.
+    /// Requests at once to one host, and idle connections kept for it.
     pub connections_per_host: usize,
+    /// Requests at once to all hosts.
+    pub connections: usize,
+    /// Bytes asked for by range and not arrived yet, over all requests.
+    pub bytes_in_flight: u64,
+    /// Bytes in a second that all transfers together may bring. `None`: no limit.
+    pub bandwidth: Option<u64>,
+    /// Whether HTTP/2 is offered to servers with TLS.
+    pub http2: bool,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             docker_config: None,
+            containers_auth: None,
+            credential_providers: None,
+            credential_timeout: Duration::from_secs(30),
+            config_path: Vec::new(),
             plain_http: Vec::new(),
             user_agent: concat!("chunked-snapshotter/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             connections_per_host: 16,
+            connections: 64,
+            bytes_in_flight: 256 << 20,
+            bandwidth: None,
+            http2: false,
         }
     }
 }
@@ -61,7 +89,7 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) transport: Transport,
     pub(crate) auth: Auth,
-    plain_http: Vec<String>,
+    pub(crate) hosts: Hosts,
     /// By host: whether the last answer to a range request was one, and when it came.
     ranges: Mutex<HashMap<String, (bool, Instant)>>,
 }
@@ -73,10 +101,15 @@ impl Client {
     ///
     /// [`ClientError`] when the HTTP library cannot be set up.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let (docker_config, plain_http) = (options.docker_config.clone(), options.plain_http.clone());
+        let auth = Auth::new(Places {
+            docker_config: options.docker_config.clone(),
+            containers_auth: options.containers_auth.clone(),
+            kubelet: options.credential_providers.clone(),
+            timeout: options.credential_timeout,
+        });
+        let hosts = Hosts::new(options.config_path.clone(), options.plain_http.clone());
         let transport = Transport::new(options)?;
-        let ranges = Mutex::new(HashMap::new());
-        Ok(Self { inner: Arc::new(Inner { transport, auth: Auth::new(docker_config), plain_http, ranges }) })
+        Ok(Self { inner: Arc::new(Inner { transport, auth, hosts, ranges: Mutex::default() }) })
     }
 
     /// A handle on the blob `digest`, `size` bytes long, in the repository of `reference`. Asks nothing yet.
@@ -86,9 +119,8 @@ impl Client {
 }
 
 impl Inner {
-    pub(crate) fn target(&self, reference: &Reference) -> Result<Target, RegistryError> {
-        let endpoint = crate::hosts::endpoint(reference, &self.plain_http)?;
-        Ok(Target { endpoint, repository: reference.repository.clone() })
+    pub(crate) fn target(&self, reference: &Reference) -> Target {
+        Target { host: reference.host.clone(), repository: reference.repository.clone() }
     }
 
     /// Whether `host` answers range requests with ranges; `None` when that is not known.
@@ -107,4 +139,28 @@ impl Inner {
             }
         }
     }
+}
+
+/// Further tries for documents and tokens; the fetch stage has its own policy for blobs.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(usize);
+
+impl Tries {
+    /// True after a pause when `error` is one for the moment and there are tries left.
+    pub(crate) async fn another(&mut self, error: &RegistryError) -> bool {
+        let Some(pause) = PAUSES.get(self.0).filter(|_| error.kind() == ErrorKind::Transient) else {
+            return false;
+        };
+        self.0 += 1;
+        tracing::debug!(%error, "trying again");
+        tokio::time::sleep((*pause).max(error.retry_after().unwrap_or_default())).await;
+        true
+    }
+}
+
+/// Hosts with a port that have a directory of their own in `certs.d` directories: containerd's labels lose the
+/// port. Blocks on the disk.
+pub fn configured_hosts(config_path: &[impl AsRef<Path>]) -> Vec<String> {
+    let roots: Vec<PathBuf> = config_path.iter().map(|path| path.as_ref().to_path_buf()).collect();
+    crate::hosts::hosts_with_port(&roots)
 }

@@ -26,10 +26,18 @@ pub enum ErrorKind {
 /// A failed request: who was asked for what, and what happened. Never contains credentials, tokens or redirect
 /// targets (they can be signed URLs).
 #[derive(Debug, thiserror::Error)]
-#[error("registry {}: {}: {}", parts.0.host, parts.0.what, parts.1)]
+#[error("registry {}: {}: {}{}", parts.subject.host, parts.subject.what, parts.failure, others(&parts.before))]
 pub struct RegistryError {
     /// In a box, so that results stay small.
-    parts: Box<(Subject, Failure)>,
+    parts: Box<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    subject: Subject,
+    failure: Failure,
+    /// What other hosts of the same registry said.
+    before: Vec<String>,
 }
 
 /// What happened to a request.
@@ -68,6 +76,14 @@ pub enum Failure {
     Credentials {
         /// The docker configuration.
         path: PathBuf,
+        /// What is wrong with it; never its content.
+        reason: String,
+    },
+    /// A registry's host configuration cannot be used.
+    #[error("host configuration {place}: {reason}")]
+    HostConfig {
+        /// The file, with line and column where they are known.
+        place: String,
         /// What is wrong with it; never its content.
         reason: String,
     },
@@ -125,7 +141,23 @@ pub enum Failure {
 impl RegistryError {
     /// What happened.
     pub fn failure(&self) -> &Failure {
-        &self.parts.1
+        &self.parts.failure
+    }
+
+    /// The host it is about: the registry, or a mirror of it, with its port.
+    pub fn host(&self) -> &str {
+        &self.parts.subject.host
+    }
+
+    /// The same after another host of the same registry failed, too.
+    pub(crate) fn after(mut self, other: &Self) -> Self {
+        self.parts.before.push(format!("{}: {}", other.parts.subject.host, other.parts.failure));
+        self
+    }
+
+    /// A refused range that may be this blob's alone.
+    pub(crate) fn is_about_one_blob(&self) -> bool {
+        matches!(self.failure(), Failure::Status { status, .. } if *status == StatusCode::RANGE_NOT_SATISFIABLE)
     }
 
     /// What to do about it.
@@ -138,6 +170,7 @@ impl RegistryError {
             Failure::ContentRange { .. } => ErrorKind::RangeUnsupported,
             Failure::Tls(_)
             | Failure::Request(_)
+            | Failure::HostConfig { .. }
             | Failure::Redirect(_)
             | Failure::TooLong(_)
             | Failure::Digest { .. }
@@ -178,7 +211,7 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn error(&self, failure: Failure) -> RegistryError {
-        RegistryError { parts: Box::new((self.clone(), failure)) }
+        RegistryError { parts: Box::new(Parts { subject: self.clone(), failure, before: Vec::new() }) }
     }
 
     /// A request that cannot be made, or an answer that is not understood.
@@ -192,7 +225,22 @@ impl Subject {
 
     /// A failed exchange. The URL is left out: a redirect's may be signed.
     pub(crate) fn transport(&self, error: reqwest::Error) -> RegistryError {
-        self.error(Failure::Transport(causes(&error.without_url())))
+        let mut text = causes(&error.without_url());
+        if text.contains("invalid peer certificate") {
+            let directory = format!("certs.d/{}", self.host);
+            text.push_str(&format!(
+                "; a registry with a CA of its own needs it as \"ca\" in {directory}/hosts.toml"
+            ));
+        }
+        self.error(Failure::Transport(text))
+    }
+}
+
+/// The end of an error's text when several hosts failed.
+fn others(before: &[String]) -> String {
+    match before {
+        [] => String::new(),
+        before => format!(" (also tried: {})", before.join("; ")),
     }
 }
 

@@ -1,39 +1,260 @@
-//! From a reference's host to where it is served: the seam for mirrors and per-host configuration.
+//! From a reference's host to where it is served: mirrors, then the registry itself, as containerd's own host
+//! configuration (`certs.d/HOST/hosts.toml`) says.
+//!
+//! The files are read again when they were not looked at for [`LOOK_AGAIN`], so that a change needs no restart.
 
+mod directory;
+mod file;
+mod health;
+mod tls;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
 use url::{Host, Url};
 
-use crate::error::{RegistryError, Subject};
-use crate::reference::{Reference, split_port};
+use crate::error::{Failure, RegistryError, Subject};
+use crate::reference::split_port;
+pub(crate) use directory::hosts_with_port;
+pub(crate) use file::Capabilities;
+use file::{HostEntry, TlsFiles};
+pub(crate) use health::Health;
+pub(crate) use tls::Tls;
+
+/// How long a host's configuration is used before its files are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Longest `hosts.toml`, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// Hosts whose configuration is kept.
+const MAX_HOSTS: usize = 1000;
 
 /// One place that serves a reference's repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// The reference's host: whose credentials are used, and what errors name.
+    /// Whose credentials are used, and what errors name: the reference's host, or a mirror's own `host:port`.
     pub host: String,
-    /// Scheme, address and port; its path is `/`.
+    /// Root of the interface, without trailing slash: `https://r.example/v2`.
     pub base: Url,
+    /// What `base` is called in what we remember of it.
+    pub name: Arc<str>,
+    /// The reference's host when this is another one: mirrors of several registries want to know (`ns=`).
+    pub mirror_of: Option<String>,
+    pub capabilities: Capabilities,
+    pub tls: Tls,
+    /// Sent with each request to this host, and to no other.
+    pub headers: HeaderMap,
+    /// Time for a connection to be set up, if the file says.
+    pub dial_timeout: Option<Duration>,
 }
 
-/// The endpoints to try for `reference`, in order. Today there is exactly one.
-pub(crate) fn endpoint(reference: &Reference, plain_http: &[String]) -> Result<Endpoint, RegistryError> {
-    let address = match reference.host.as_str() {
+impl Endpoint {
+    /// The same for another host it sends us to: without its headers and client certificate.
+    pub(crate) fn for_others(&self) -> Self {
+        Self { headers: HeaderMap::new(), tls: self.tls.for_others(), dial_timeout: None, ..self.clone() }
+    }
+
+    /// `BASE/REPOSITORY/SEGMENTS` (distribution spec, "Endpoints"), with containerd's `ns` for mirrors.
+    pub(crate) fn url(&self, repository: &str, segments: &[&str], query: &[(&str, &str)]) -> Option<Url> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(repository.split('/')).extend(segments);
+        if let Some(host) = &self.mirror_of {
+            url.query_pairs_mut().append_pair("ns", host);
+        }
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        Some(url)
+    }
+}
+
+type Loaded = Result<Arc<[Arc<Endpoint>]>, Arc<(String, String)>>;
+
+/// Where hosts are served, and how well.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    /// Directories in containerd's `certs.d` layout.
+    roots: Vec<PathBuf>,
+    /// Hosts, with or without port, that speak plain HTTP.
+    plain_http: Vec<String>,
+    known: Mutex<HashMap<String, (Instant, Loaded)>>,
+    pub(crate) health: Arc<Health>,
+}
+
+impl Hosts {
+    pub(crate) fn new(roots: Vec<PathBuf>, plain_http: Vec<String>) -> Self {
+        Self { roots, plain_http, known: Mutex::default(), health: Arc::default() }
+    }
+
+    /// The places that serve `host`'s repositories, in the order to try them; the registry itself is the last.
+    /// May be empty.
+    ///
+    /// # Errors
+    ///
+    /// A host that is none, or a mistake in its configuration.
+    pub(crate) async fn endpoints(
+        &self,
+        host: &str,
+        subject: &Subject,
+    ) -> Result<Arc<[Arc<Endpoint>]>, RegistryError> {
+        let loaded = match self.recent(host) {
+            Some(loaded) => loaded,
+            None => {
+                let (roots, plain, name) = (self.roots.clone(), self.plain_http.clone(), host.to_owned());
+                let loaded = tokio::task::spawn_blocking(move || load(&roots, &name, &plain)).await;
+                let loaded = loaded
+                    .map_err(|_| subject.request("reading the host's configuration was interrupted"))?;
+                let loaded: Loaded = loaded.map(Into::into).map_err(Arc::new);
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.len() >= MAX_HOSTS {
+                    known.clear();
+                }
+                known.insert(host.to_owned(), (Instant::now(), loaded.clone()));
+                loaded
+            }
+        };
+        loaded.map_err(|mistake| {
+            let (place, reason) = (*mistake).clone();
+            subject.error(Failure::HostConfig { place, reason })
+        })
+    }
+
+    fn recent(&self, host: &str) -> Option<Loaded> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (when, loaded) = known.get(host)?;
+        (when.elapsed() < LOOK_AGAIN).then(|| loaded.clone())
+    }
+}
+
+/// What the files say about `host`; a mistake comes with its place. Blocks on the disk.
+fn load(roots: &[PathBuf], host: &str, plain: &[String]) -> Result<Vec<Arc<Endpoint>>, (String, String)> {
+    let upstream = upstream(host, plain).map_err(|reason| (format!("host {host:?}"), reason))?;
+    let place = |path: &Path| path.display().to_string();
+    let found = directory::find(roots, host).map_err(|(path, error)| (place(&path), error.to_string()))?;
+    let Some(directory) = found else { return Ok(vec![Arc::new(upstream)]) };
+    let mut endpoints = Vec::new();
+    for entry in entries(&directory)? {
+        let (base, capabilities) = match &entry.root {
+            Some(root) => (root.clone(), entry.capabilities),
+            // As containerd: keys above the hosts say nothing about a server that is not named.
+            None => (upstream.base.clone(), Capabilities::ALL),
+        };
+        let tls = Tls::load(&entry.tls).map_err(|(path, reason)| (place(&path), reason))?;
+        let endpoint = endpoint(host, base, capabilities, tls, &entry);
+        // Plain HTTP with TLS settings, on a port that does not tell: HTTPS first, as containerd does.
+        if endpoint.base.scheme() == "http" && !entry.tls.is_empty() && endpoint.base.port().is_some() {
+            let mut first = endpoint.clone();
+            if first.base.set_scheme("https").is_ok() {
+                first.name = first.base.as_str().into();
+                endpoints.push(Arc::new(first));
+            }
+        }
+        endpoints.push(Arc::new(endpoint));
+    }
+    Ok(endpoints)
+}
+
+/// The hosts of a directory: those of its `hosts.toml`; without one, the registry with the certificates that
+/// lie there as docker wants them.
+fn entries(directory: &Path) -> Result<Vec<HostEntry>, (String, String)> {
+    let path = directory.join("hosts.toml");
+    let place = || path.display().to_string();
+    let text = match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        _ => crate::files::read_bounded(&path, MAX_FILE).map_err(|reason| (place(), reason))?,
+    };
+    if text.is_empty() {
+        let tls =
+            certificates(directory).map_err(|error| (directory.display().to_string(), error.to_string()))?;
+        let headers = HeaderMap::new();
+        let capabilities = Capabilities::ALL;
+        return Ok(vec![HostEntry { root: None, capabilities, tls, headers, dial_timeout: None }]);
+    }
+    let text = String::from_utf8(text).map_err(|_| (place(), "not UTF-8".to_owned()))?;
+    let file = file::parse(&text, directory)
+        .map_err(|mistake| (format!("{}:{}:{}", place(), mistake.line, mistake.column), mistake.reason))?;
+    if !file.unknown.is_empty() {
+        tracing::debug!(file = place(), keys = ?file.unknown, "keys that are not known are ignored");
+    }
+    Ok(file.hosts)
+}
+
+/// Docker's file layout: `*.crt` are CA certificates, `*.cert` client certificates with their key in `*.key`.
+fn certificates(directory: &Path) -> std::io::Result<TlsFiles> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            names.push(path);
+        }
+    }
+    names.sort_unstable();
+    let with = |extension: &str| {
+        let wanted =
+            names.iter().filter(move |name| name.extension().is_some_and(|found| found == extension));
+        wanted.cloned().collect::<Vec<_>>()
+    };
+    let clients = with("cert")
+        .into_iter()
+        .map(|certificate| {
+            let key = certificate.with_extension("key");
+            let key = names.contains(&key).then_some(key);
+            (certificate, key)
+        })
+        .collect();
+    Ok(TlsFiles { ca: with("crt"), clients, skip_verify: None })
+}
+
+fn endpoint(host: &str, base: Url, capabilities: Capabilities, tls: Tls, entry: &HostEntry) -> Endpoint {
+    let own = authority(&base);
+    let same = own == host || (host == "docker.io" && own == "registry-1.docker.io");
+    Endpoint {
+        host: if same { host.to_owned() } else { own },
+        name: base.as_str().into(),
+        base,
+        mirror_of: (!same).then(|| host.to_owned()),
+        capabilities,
+        tls,
+        headers: entry.headers.clone(),
+        dial_timeout: entry.dial_timeout,
+    }
+}
+
+/// Host and port of a URL; the port only when it is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The registry itself, when no file says anything.
+fn upstream(host: &str, plain_http: &[String]) -> Result<Endpoint, String> {
+    let address = match host {
         "docker.io" => "registry-1.docker.io",
         host => host,
     };
     let scheme = if is_plain(address, plain_http) { "http" } else { "https" };
-    let bad = |reason: String| {
-        Subject { host: reference.host.clone(), what: reference.repository.clone() }.request(reason)
-    };
-    let base = Url::parse(&format!("{scheme}://{address}/")).map_err(|e| bad(format!("bad host: {e}")))?;
+    let mut base = Url::parse(&format!("{scheme}://{address}/")).map_err(|e| format!("bad host: {e}"))?;
     // A host field made by hand could smuggle in more than a host.
     if base.path() != "/"
         || !base.username().is_empty()
         || base.password().is_some()
         || base.query().is_some()
     {
-        return Err(bad("bad host".to_owned()));
+        return Err("bad host".to_owned());
     }
-    Ok(Endpoint { host: reference.host.clone(), base })
+    base.set_path("/v2");
+    Ok(Endpoint {
+        host: host.to_owned(),
+        name: base.as_str().into(),
+        base,
+        mirror_of: None,
+        capabilities: Capabilities::ALL,
+        tls: Tls::default(),
+        headers: HeaderMap::new(),
+        dial_timeout: None,
+    })
 }
 
 /// Plain HTTP is for this machine, and for hosts the administrator named (with or without port).
@@ -64,47 +285,4 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schemes_and_names() {
-        let plain = vec!["plain.example".to_owned(), "port.example:80".to_owned()];
-        for (host, base) in [
-            ("docker.io", "https://registry-1.docker.io/"),
-            ("r.example", "https://r.example/"),
-            ("r.example:5000", "https://r.example:5000/"),
-            ("localhost:5000", "http://localhost:5000/"),
-            ("127.1.2.3:5000", "http://127.1.2.3:5000/"),
-            ("[::1]:5000", "http://[::1]:5000/"),
-            ("[::1]", "http://[::1]/"),
-            ("[::2]", "https://[::2]/"),
-            ("localhost.example", "https://localhost.example/"),
-            ("128.0.0.1", "https://128.0.0.1/"),
-            ("plain.example:5000", "http://plain.example:5000/"),
-            ("port.example:80", "http://port.example/"),
-            ("port.example", "https://port.example/"),
-        ] {
-            let reference: Reference = format!("{host}/app").parse().unwrap();
-            assert_eq!(endpoint(&reference, &plain).unwrap().base.as_str(), base, "{host}");
-        }
-    }
-
-    #[test]
-    fn hosts_made_by_hand_cannot_smuggle() {
-        let mut reference: Reference = "r.example/app".parse().unwrap();
-        for host in ["r.example/x", "user@r.example", "r.example?x", "", "a b"] {
-            reference.host = host.to_owned();
-            assert!(endpoint(&reference, &[]).is_err(), "{host:?}");
-        }
-    }
-
-    #[test]
-    fn origins() {
-        let url = |text: &str| Url::parse(text).unwrap();
-        assert!(same_origin(&url("https://a.example/x"), &url("https://a.example:443/y")));
-        for other in ["http://a.example/", "https://b.example/", "https://a.example:444/"] {
-            assert!(!same_origin(&url("https://a.example/"), &url(other)));
-        }
-    }
-}
+mod tests;

@@ -12,7 +12,9 @@ mod blob;
 mod body;
 mod client;
 mod content_range;
+mod duration;
 mod error;
+mod files;
 mod hosts;
 mod image;
 mod platform;
@@ -21,7 +23,7 @@ mod transport;
 
 pub use blob::Blob;
 pub use body::Body;
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, configured_hosts};
 pub use error::{ErrorKind, Failure, RegistryError};
 pub use image::{Image, ImageError, Layer};
 pub use platform::{Platform, PlatformError};

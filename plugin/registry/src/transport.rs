@@ -1,32 +1,42 @@
-//! One request and its redirects over pooled HTTP/1.1 connections.
+//! One request and its redirects over pooled connections, inside the limits.
 //!
-//! HTTP/1.1 only: one HTTP/2 connection is one TCP window and one lock for all ranges of a layer.
+//! HTTP/1.1 unless told otherwise: docs/registries.md has the measurement behind that.
 
-use std::sync::OnceLock;
+mod clients;
+mod incoming;
+mod limits;
+mod throttle;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, LOCATION};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use url::Url;
 
+use self::clients::Clients;
+pub(crate) use self::incoming::Incoming;
+use self::limits::{Limits, Permits};
+use self::throttle::Throttle;
 use crate::client::ClientOptions;
-use crate::error::{Failure, RegistryError, Subject, causes};
-use crate::hosts::{is_loopback, same_origin};
+use crate::error::{Failure, RegistryError, Subject};
+use crate::hosts::{Endpoint, Tls, authority, same_origin};
 
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
 
-/// HTTP clients for the three ways out.
+/// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    /// To this machine: never through a proxy.
-    loopback: reqwest::Client,
-    /// Plain HTTP to hosts the administrator named.
-    plain: reqwest::Client,
-    /// HTTPS. Made when first needed: without CA certificates it cannot be, and plain HTTP needs none.
-    tls: OnceLock<Result<reqwest::Client, String>>,
-    options: ClientOptions,
+    clients: Clients,
+    limits: Limits,
+    throttle: Arc<Throttle>,
+    /// Longest silence tolerated from a server.
+    stall: Duration,
 }
 
 /// The HTTP client cannot be set up.
@@ -34,104 +44,188 @@ pub(crate) struct Transport {
 #[error("cannot set up the HTTP client: {0}")]
 pub struct ClientError(String);
 
-/// One request. GET unless it has a form.
-#[derive(Debug)]
+/// Body of a request.
+#[derive(Clone, Default)]
+#[allow(dead_code, reason = "uploads are the push stage's")]
+pub(crate) enum Upload {
+    #[default]
+    Empty,
+    /// Sent as `application/x-www-form-urlencoded`. Holds credentials: never sent to another host.
+    Form(Arc<[(&'static str, String)]>),
+    Bytes(Bytes),
+    /// `len` bytes from a body that can be opened again, for a second try. `progress` counts those handed to
+    /// the connection: an upload stalls when it stands still.
+    Stream {
+        len: u64,
+        open: Arc<dyn Fn() -> reqwest::Body + Send + Sync>,
+        progress: Arc<AtomicU64>,
+    },
+}
+
+/// One request.
+#[derive(Debug, Clone)]
 pub(crate) struct Ask {
+    pub method: Method,
     pub url: Url,
     pub headers: HeaderMap,
     /// Sent only to the origin of `url`.
     pub authorization: Option<HeaderValue>,
-    /// Body of a POST.
-    pub form: Option<Vec<(&'static str, String)>>,
+    pub body: Upload,
 }
 
-/// The answer to a request, and whether the host that was asked gave it itself.
+impl Ask {
+    pub(crate) fn get(url: Url, headers: HeaderMap) -> Self {
+        Self { method: Method::GET, url, headers, authorization: None, body: Upload::Empty }
+    }
+}
+
+/// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub response: Response,
+#[allow(dead_code, reason = "the URL is for uploads, the origin for what is known of hosts")]
+pub(crate) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The URL that answered. May be signed: not for logs and errors.
+    pub url: Url,
+    /// True when the host that was asked gave the answer itself, false after a redirect to another.
     pub direct: bool,
+    body: Incoming,
+}
+
+#[allow(dead_code, reason = "the origin is for what is known of hosts")]
+impl Reply {
+    /// Scheme, host and port of who answered.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}", self.url.scheme(), authority(&self.url))
+    }
+
+    /// Length of the body, if the server told it.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    pub(crate) fn into_body(self) -> Incoming {
+        self.body
+    }
+
+    pub(crate) fn body_mut(&mut self) -> &mut Incoming {
+        &mut self.body
+    }
 }
 
 impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let tls = |error: reqwest::Error| ClientError(causes(&error));
-        let none = || std::iter::empty::<reqwest::Certificate>();
-        Ok(Self {
-            loopback: builder(&options).no_proxy().tls_certs_only(none()).build().map_err(tls)?,
-            plain: builder(&options).tls_certs_only(none()).build().map_err(tls)?,
-            tls: OnceLock::new(),
-            options,
-        })
+        let limits = Limits::new(options.connections_per_host, options.connections, options.bytes_in_flight);
+        let (throttle, stall) = (Arc::new(Throttle::new(options.bandwidth)), options.read_timeout);
+        let clients = Clients::new(options);
+        // Whatever is wrong with the process shows here and not in the first pull.
+        let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
+        clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
+        Ok(Self { clients, limits, throttle, stall })
     }
 
-    /// Longest silence tolerated from a server.
-    pub(crate) fn stall(&self) -> Duration {
-        self.options.read_timeout
-    }
-
-    fn client(&self, url: &Url, subject: &Subject) -> Result<&reqwest::Client, RegistryError> {
-        if url.scheme() == "http" {
-            return Ok(if is_loopback(url) { &self.loopback } else { &self.plain });
-        }
-        let made = self
-            .tls
-            .get_or_init(|| builder(&self.options).https_only(true).build().map_err(|error| causes(&error)));
-        made.as_ref().map_err(|reason| subject.error(Failure::Tls(reason.clone())))
-    }
-
-    /// Sends and follows redirects, until there is an answer of another kind.
-    pub(crate) async fn send(&self, ask: &Ask, subject: &Subject) -> Result<Answer, RegistryError> {
+    /// Sends to `endpoint`, as its configuration says, and follows redirects until there is an answer of another
+    /// kind. The endpoint's own headers and client certificate, credentials and forms go to no other origin.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or a redirect leads where we do not go.
+    pub(crate) async fn send(
+        &self,
+        ask: &Ask,
+        endpoint: &Endpoint,
+        subject: &Subject,
+    ) -> Result<Reply, RegistryError> {
         let mut url = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.once(ask, &url, subject).await?;
-            match redirect(&url, &response).map_err(|failure| subject.error(failure))? {
+            let (response, permits) = self.once(ask, &url, endpoint, subject).await?;
+            match redirect(&ask.method, &url, &response).map_err(|failure| subject.error(failure))? {
                 Some(next) => url = next,
-                None => return Ok(Answer { response, direct: same_origin(&url, &ask.url) }),
+                None => return Ok(self.reply(ask, response, permits)),
             }
         }
         Err(subject.error(Failure::Redirect("too many redirects")))
     }
 
-    async fn once(&self, ask: &Ask, url: &Url, subject: &Subject) -> Result<Response, RegistryError> {
-        let client = self.client(url, subject)?;
+    async fn once(
+        &self,
+        ask: &Ask,
+        url: &Url,
+        endpoint: &Endpoint,
+        subject: &Subject,
+    ) -> Result<(Response, Permits), RegistryError> {
         let own = same_origin(url, &ask.url);
-        let mut request = match &ask.form {
-            // A form holds credentials; it is not sent on.
-            Some(form) if own => client.request(Method::POST, url.clone()).form(form),
-            _ => client.request(Method::GET, url.clone()),
+        let tls = if own { endpoint.tls.clone() } else { endpoint.tls.for_others() };
+        let dial = endpoint.dial_timeout.filter(|_| own);
+        let client = self.clients.get(url, &tls, dial);
+        let client = client.map_err(|reason| subject.error(Failure::Tls(reason)))?;
+        let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+        if own {
+            let mut headers = endpoint.headers.clone();
+            // What the request itself says counts more.
+            ask.headers.keys().for_each(|name| drop(headers.remove(name)));
+            if let Some(value) = &ask.authorization {
+                headers.insert(AUTHORIZATION, value.clone());
+            }
+            request = request.headers(headers);
+        }
+        let mut progress = None;
+        request = match &ask.body {
+            Upload::Empty => request,
+            Upload::Form(form) if own => request.form(&**form),
+            Upload::Form(_) => return Err(subject.error(Failure::Redirect("credentials do not follow it"))),
+            Upload::Bytes(bytes) => request.body(bytes.clone()),
+            Upload::Stream { len, open, progress: counter } => {
+                progress = Some(counter);
+                request.header(CONTENT_LENGTH, *len).body(open())
+            }
         };
-        request = request.headers(ask.headers.clone());
-        if let Some(value) = ask.authorization.as_ref().filter(|_| own) {
-            request = request.header(AUTHORIZATION, value.clone());
+        let permits = self.limits.enter(&authority(url), asked_for(&ask.headers)).await;
+        let mut sent = std::pin::pin!(request.send());
+        let mut before = progress.map(|counter| counter.load(Ordering::Relaxed));
+        loop {
+            match tokio::time::timeout(self.stall, sent.as_mut()).await {
+                Ok(answer) => return answer.map(|a| (a, permits)).map_err(|error| subject.transport(error)),
+                Err(_) => {
+                    let now = progress.map(|counter| counter.load(Ordering::Relaxed));
+                    if now == before {
+                        return Err(subject.error(Failure::Stalled(self.stall)));
+                    }
+                    before = now;
+                }
+            }
         }
-        match tokio::time::timeout(self.stall(), request.send()).await {
-            Ok(answer) => answer.map_err(|error| subject.transport(error)),
-            Err(_) => Err(subject.error(Failure::Stalled(self.stall()))),
-        }
+    }
+
+    fn reply(&self, ask: &Ask, response: Response, permits: Permits) -> Reply {
+        let url = response.url().clone();
+        let direct = same_origin(&url, &ask.url);
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = Incoming::new(response, permits, Arc::clone(&self.throttle), self.stall);
+        Reply { status, headers, url, direct, body }
     }
 }
 
-fn builder(options: &ClientOptions) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(options.user_agent.clone())
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(options.connect_timeout)
-        .pool_max_idle_per_host(options.connections_per_host)
-        .tcp_nodelay(true)
+/// Bytes of all ranges of a `Range` header; 0 without one, since a whole body is read as fast as it is used.
+fn asked_for(headers: &HeaderMap) -> u64 {
+    let ranges = headers.get(RANGE).and_then(|value| value.to_str().ok()?.strip_prefix("bytes="));
+    let length = |range: &str| {
+        let (first, last) = range.trim().split_once('-')?;
+        last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+    };
+    let lengths = ranges.into_iter().flat_map(|ranges| ranges.split(',')).filter_map(length);
+    lengths.fold(0, u64::saturating_add)
 }
 
-/// Where a redirect leads; `None` when the answer is none.
-fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
-    if !matches!(
+/// Where a redirect leads; `None` when the answer is none. Requests that change something follow only those that
+/// keep their method (RFC 9110, sections 15.4.8 and 15.4.9).
+fn redirect(method: &Method, from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
+    let keeps = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let changes = matches!(
         response.status(),
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    ) {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER
+    );
+    if !keeps && !(changes && (*method == Method::GET || *method == Method::HEAD)) {
         return Ok(None);
     }
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -147,4 +241,37 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
     // host, and http URLs have one.
     let stripped = next.set_username("").is_ok() && next.set_password(None).is_ok();
     if stripped { Ok(Some(next)) } else { Err(Failure::Redirect("its location has no host")) }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Form(_) => f.write_str("Form(..)"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream { len, .. } => write!(f, "Stream({len})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_ranges() {
+        for (range, bytes) in [
+            ("bytes=0-0", 1),
+            ("bytes=10-19, 30-39", 20),
+            ("bytes=5-", 0),
+            ("bytes=9-5", 0),
+            ("items=0-5", 0),
+            ("bytes=0-18446744073709551615", 0),
+            ("bytes=0-18446744073709551614, 0-9", u64::MAX),
+        ] {
+            let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_static(range))]);
+            assert_eq!(asked_for(&headers), bytes, "{range}");
+        }
+        assert_eq!(asked_for(&HeaderMap::new()), 0);
+    }
 }

@@ -1,8 +1,8 @@
-//! Credentials from a docker `config.json` (also podman's `auth.json`, which has the same form).
+//! Credentials from a docker `config.json`, or from a containers `auth.json`, which has the same form.
+//!
+//! Pure but for reading the file: whom to ask is the answer, asking is the keychain's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,20 +10,25 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::keychain::Credentials;
 use crate::error::Failure;
 
 /// Longest file read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Docker's key for Docker Hub, from the days of registry v1.
 const LEGACY_HUB: &str = "index.docker.io";
+/// What docker's helpers know Docker Hub as.
+const LEGACY_HUB_SERVER: &str = "https://index.docker.io/v1/";
 
-/// What to authenticate with.
-#[derive(Debug, Clone)]
-pub(crate) enum Credentials {
-    /// User name and password, or token.
-    Password { user: String, password: SecretString },
-    /// An OAuth2 refresh token.
-    Identity(SecretString),
+/// What a file has for a repository.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// These.
+    Credentials(Credentials),
+    /// The credential helper `name` may have some, as those of `server`.
+    Helper { name: String, server: String },
+    /// Nothing.
+    Nothing,
 }
 
 #[derive(Deserialize, Default)]
@@ -48,35 +53,32 @@ struct Auth {
     identity_token: Option<SecretString>,
 }
 
-/// The file to read: `given` (file, or directory with a `config.json`), else `DOCKER_CONFIG`, else the home
-/// directory's. `None` when there is no place to look.
-pub(crate) fn locate(given: Option<&Path>) -> Option<PathBuf> {
-    let directory = || {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))
-    };
-    let place = given.map(Path::to_path_buf).or_else(directory)?;
-    Some(if place.is_dir() { place.join("config.json") } else { place })
+/// The file to read: `place`, or the `config.json` in it when it is a directory.
+pub(crate) fn locate(place: &Path) -> PathBuf {
+    if place.is_dir() { place.join("config.json") } else { place.to_path_buf() }
 }
 
-/// Credentials of `host` for `repository` from the file at `path`; `None` when it has none, or does not exist.
-/// Reads the file anew, so that a login while we run counts. Blocks on the disk.
+/// What the file at `path` has for `repository` of `host`; nothing when it does not exist. Reads the file anew,
+/// so that a login while we run counts. Blocks on the disk.
 ///
 /// # Errors
 ///
 /// [`Failure::Credentials`] when the file cannot be read or understood.
-pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Option<Credentials>, Failure> {
+pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Entry, Failure> {
     let bad = |reason: String| Failure::Credentials { path: path.to_path_buf(), reason };
-    let mut text = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|e| bad(e.to_string()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+    match std::fs::metadata(path) {
         // `DOCKER_CONFIG` may name a file's child.
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
-        Err(error) => return Err(bad(error.to_string())),
-    };
-    if text.len() as u64 > MAX_FILE {
-        return Err(bad(format!("longer than {MAX_FILE} bytes")));
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Entry::Nothing);
+        }
+        _ => {}
+    }
+    let text = crate::files::read_bounded(path, MAX_FILE).map_err(bad)?;
+    // `podman logout` may leave an empty file.
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Entry::Nothing);
     }
     // Only the position: the parser's text could quote a secret.
     let config: DockerConfig = serde_json::from_slice(&text)
@@ -84,37 +86,42 @@ pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Option<C
     choose(&config, host, repository).map_err(|reason| bad(reason.to_owned()))
 }
 
-fn choose(config: &DockerConfig, host: &str, repository: &str) -> Result<Option<Credentials>, &'static str> {
+/// Docker's order: a helper for just this host, then what stands in the file, then the helper for all hosts.
+fn choose(config: &DockerConfig, host: &str, repository: &str) -> Result<Entry, &'static str> {
     let host = if host == "docker.io" { LEGACY_HUB } else { host };
+    let server = || if host == LEGACY_HUB { LEGACY_HUB_SERVER.to_owned() } else { host.to_owned() };
     let place = format!("{host}/{repository}");
-    let entry = config
-        .auths
-        .iter()
-        .filter_map(|(key, auth)| {
-            let key = normal(key);
-            let covers =
-                place.strip_prefix(&*key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            Some((key.len(), auth.as_ref().filter(|_| covers)?))
-        })
-        .max_by_key(|(specific, _)| *specific);
-    if let Some((_, auth)) = entry
+    let helper = |name: &String| Entry::Helper { name: name.clone(), server: server() };
+    if let Some(name) = most_specific(&config.helpers, &place).filter(|name| !name.is_empty()) {
+        return Ok(helper(name));
+    }
+    let auths: BTreeMap<&String, &Auth> =
+        config.auths.iter().filter_map(|(key, auth)| Some((key, auth.as_ref()?))).collect();
+    if let Some(auth) = most_specific(&auths, &place)
         && let Some(credentials) = credentials(auth)?
     {
-        return Ok(Some(credentials));
+        return Ok(Entry::Credentials(credentials));
     }
-    let helper = config.helpers.iter().find(|(key, _)| *normal(key) == *host).map(|(_, name)| name);
-    if let Some(helper) = helper.or(config.store.as_ref()).filter(|name| !name.is_empty()) {
-        tracing::warn!(
-            host,
-            helper,
-            "credential helpers are not supported yet; going on without credentials"
-        );
+    match config.store.as_ref().filter(|name| !name.is_empty()) {
+        Some(name) => Ok(helper(name)),
+        None => Ok(Entry::Nothing),
     }
-    Ok(None)
+}
+
+/// The value whose key is the longest part of `place` from its beginning, cut at a slash.
+fn most_specific<'a, K: AsRef<str>, V>(map: &'a BTreeMap<K, V>, place: &str) -> Option<&'a V> {
+    map.iter()
+        .filter_map(|(key, value)| {
+            let key = normal(key.as_ref());
+            let rest = place.strip_prefix(&*key)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((key.len(), value))
+        })
+        .max_by_key(|(specific, _)| *specific)
+        .map(|(_, value)| value)
 }
 
 /// A key without scheme and API path, in one spelling of Docker Hub.
-fn normal(key: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn normal(key: &str) -> std::borrow::Cow<'_, str> {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
     let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
@@ -168,12 +175,15 @@ mod tests {
 
     fn found(text: &str, host: &str, repository: &str) -> String {
         let directory = file(text);
-        match find(&locate(Some(directory.path())).unwrap(), host, repository) {
-            Ok(None) => "none".to_owned(),
-            Ok(Some(Credentials::Password { user, password })) => {
+        match find(&locate(directory.path()), host, repository) {
+            Ok(Entry::Nothing) => "none".to_owned(),
+            Ok(Entry::Credentials(Credentials::Password { user, password })) => {
                 format!("{user}:{}", password.expose_secret())
             }
-            Ok(Some(Credentials::Identity(token))) => format!("identity {}", token.expose_secret()),
+            Ok(Entry::Credentials(Credentials::Identity(token))) => {
+                format!("identity {}", token.expose_secret())
+            }
+            Ok(Entry::Helper { name, server }) => format!("{name} for {server}"),
             Err(error) => error.to_string(),
         }
     }
@@ -220,10 +230,32 @@ mod tests {
     }
 
     #[test]
-    fn helpers_and_missing_files_mean_no_credentials() {
-        let text = r#"{"credsStore": "desktop", "credHelpers": {"r.example": "ecr"}}"#;
-        assert_eq!(found(text, "r.example", "app"), "none");
-        assert!(find(Path::new("/nonexistent/config.json"), "r.example", "app").unwrap().is_none());
+    fn helpers_in_dockers_order() {
+        let text = r#"{
+            "auths": {"r.example": {"auth": "dTpw"}, "empty.example": {}, "own.example": {"auth": "dTpw"}},
+            "credsStore": "desktop",
+            "credHelpers": {"own.example": "ecr", "own.example/team": "team", "https://docker.io": "hub", "off.example": ""}
+        }"#;
+        for (host, repository, expected) in [
+            ("r.example", "app", "u:p"),
+            ("empty.example", "app", "desktop for empty.example"),
+            ("other.example:5000", "app", "desktop for other.example:5000"),
+            ("own.example", "app", "ecr for own.example"),
+            ("own.example", "team/app", "team for own.example"),
+            ("docker.io", "library/alpine", "hub for https://index.docker.io/v1/"),
+            ("off.example", "app", "desktop for off.example"),
+        ] {
+            assert_eq!(found(text, host, repository), expected, "{host}/{repository}");
+        }
+    }
+
+    #[test]
+    fn missing_and_empty_files_mean_no_credentials() {
+        for path in ["/nonexistent/config.json", "/etc/passwd/config.json"] {
+            assert!(matches!(find(Path::new(path), "r.example", "app"), Ok(Entry::Nothing)));
+        }
+        assert_eq!(found("\n", "r.example", "app"), "none");
+        assert_eq!(found("{}", "r.example", "app"), "none");
     }
 
     #[test]

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::docker_config::Credentials;
-use super::{Challenge, basic};
+use super::keychain::{Credentials, Found};
+use super::{Challenge, Scope, advice, basic};
+use crate::client::Tries;
 use crate::error::{Failure, RegistryError, Subject};
-use crate::hosts::Endpoint;
-use crate::transport::{Answer, Ask, Transport};
+use crate::hosts::{Endpoint, same_origin};
+use crate::transport::{Ask, Reply, Transport, Upload};
 
 /// Longest answer of a token server, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
@@ -38,35 +39,52 @@ pub(crate) struct Token {
     pub validity: Duration,
 }
 
-/// Asks the token server that `challenge` names for a token to pull `repository`.
+/// Asks the token server that `challenge` names for a token for `scope`; again when it fails for the moment.
 pub(crate) async fn request(
     transport: &Transport,
     endpoint: &Endpoint,
-    repository: &str,
+    scope: &Scope,
     challenge: &Challenge,
-    credentials: Option<&Credentials>,
+    found: &Found,
 ) -> Result<Token, RegistryError> {
     let subject = Subject { host: endpoint.host.clone(), what: "token".to_owned() };
-    let ask = ask(endpoint, repository, challenge, credentials, &subject)?;
-    let Answer { response, .. } = transport.send(&ask, &subject).await?;
-    let status = response.status();
-    match status {
+    let ask = ask(endpoint, scope, challenge, found.credentials.as_ref(), &subject)?;
+    // The token server is another host unless its origin is the same: what the registry's file says of headers
+    // and client certificates is not for it.
+    let server = if same_origin(&ask.url, &endpoint.base) { endpoint.clone() } else { endpoint.for_others() };
+    let mut tries = Tries::default();
+    loop {
+        match once(transport, &ask, &server, found, &subject).await {
+            Err(error) if tries.another(&error).await => {}
+            done => return done,
+        }
+    }
+}
+
+async fn once(
+    transport: &Transport,
+    ask: &Ask,
+    server: &Endpoint,
+    found: &Found,
+    subject: &Subject,
+) -> Result<Token, RegistryError> {
+    let reply = transport.send(ask, server, subject).await?;
+    match reply.status {
         StatusCode::OK => {}
         status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-            let have = if credentials.is_some() {
+            let have = if found.credentials.is_some() {
                 "its token server refused the credentials"
             } else {
                 "its token server gives no anonymous token"
             };
-            return Err(subject.denied(format!("{have} (HTTP {status}); {}", super::advice(&endpoint.host))));
+            return Err(subject.denied(format!("{have} (HTTP {status}); {}", advice(server, found))));
         }
         status => {
-            let detail = String::new();
-            return Err(subject.error(Failure::Status { status, detail, retry_after: None, ranged: false }));
+            let (detail, retry_after) = (String::new(), crate::client::retry_after(&reply.headers));
+            return Err(subject.error(Failure::Status { status, detail, retry_after, ranged: false }));
         }
     }
-    let body = tokio::time::timeout(transport.stall(), bounded(response, &subject)).await;
-    let body = body.map_err(|_| subject.error(Failure::Stalled(transport.stall())))??;
+    let body = bounded(reply, subject).await?;
     // The parser's text could quote the token.
     let answer: TokenAnswer = serde_json::from_slice(&body)
         .map_err(|_| subject.request("the token server's answer is not understood"))?;
@@ -83,7 +101,7 @@ fn validity(expires_in: Option<u64>) -> Duration {
 
 fn ask(
     endpoint: &Endpoint,
-    repository: &str,
+    scope: &Scope,
     challenge: &Challenge,
     credentials: Option<&Credentials>,
     subject: &Subject,
@@ -95,38 +113,41 @@ fn ask(
     if !safe || !url.username().is_empty() || url.password().is_some() {
         return Err(subject.denied("its token server is not behind HTTPS"));
     }
-    let scope = format!("repository:{repository}:pull");
     let service = challenge.get("service").unwrap_or_default();
     let mut headers = HeaderMap::new();
     headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(Credentials::Identity(token)) = credentials {
-        let form = vec![
+        let form = [
             ("grant_type", "refresh_token".to_owned()),
             ("client_id", "chunked-snapshotter".to_owned()),
             ("service", service.to_owned()),
-            ("scope", scope),
+            ("scope", scope.texts().join(" ")),
             ("refresh_token", token.expose_secret().to_owned()),
         ];
-        return Ok(Ask { url, headers, authorization: None, form: Some(form) });
+        let body = Upload::Form(form.into());
+        return Ok(Ask { method: Method::POST, url, headers, authorization: None, body });
     }
     {
         let mut query = url.query_pairs_mut();
         if !service.is_empty() {
             query.append_pair("service", service);
         }
-        query.append_pair("scope", &scope);
+        for text in scope.texts() {
+            query.append_pair("scope", text);
+        }
     }
     let authorization = match credentials {
         Some(Credentials::Password { user, password }) => Some(basic(user, password, subject)?),
         _ => None,
     };
-    Ok(Ask { url, headers, authorization, form: None })
+    Ok(Ask { authorization, ..Ask::get(url, headers) })
 }
 
-async fn bounded(response: reqwest::Response, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
+async fn bounded(reply: Reply, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
     let mut body = Vec::new();
-    let mut chunks = std::pin::pin!(response.bytes_stream());
-    while let Some(chunk) = chunks.try_next().await.map_err(|error| subject.transport(error))? {
+    let mut chunks = reply.into_body();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|failure| subject.error(failure))?;
         if body.len() + chunk.len() > MAX_ANSWER {
             return Err(subject.request("the token server's answer is too long"));
         }

@@ -1,18 +1,17 @@
-//! One authenticated request for something in a repository.
+//! One authenticated request to one endpoint.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::Response;
 use serde::Deserialize;
-use url::Url;
 
 use super::Inner;
+use crate::auth::{Scope, login_advice};
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
-use crate::transport::{Answer, Ask};
+use crate::transport::{Ask, Reply};
 
 /// Bytes read of an error's body.
 const MAX_DETAIL: usize = 4096;
@@ -21,90 +20,125 @@ const DETAIL_TIME: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// A repository at an endpoint.
+/// A repository of a registry.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub endpoint: Endpoint,
+    /// Host of the reference.
+    pub host: String,
     pub repository: String,
 }
 
-impl Target {
-    /// `/v2/REPOSITORY/KIND/NAME` (distribution spec, "Endpoints").
-    fn url(&self, kind: &str, name: &str, subject: &Subject) -> Result<Url, RegistryError> {
-        let mut url = self.endpoint.base.clone();
-        {
-            let mut segments =
-                url.path_segments_mut().map_err(|()| subject.request("the host has no paths"))?;
-            segments.clear().push("v2").extend(self.repository.split('/')).push(kind).push(name);
+impl Inner {
+    /// Sends `ask` to `endpoint` with what it wants of us for `scope`. Gives whatever comes back, also a 401 that
+    /// remained.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or nothing to answer a challenge with.
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        mut ask: Ask,
+        scope: &Scope,
+        subject: &Subject,
+    ) -> Result<Reply, RegistryError> {
+        ask.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        ask.authorization = self.auth.authorization(&self.transport, endpoint, scope).await;
+        let reply = self.transport.send(&ask, endpoint, subject).await?;
+        let refused = ask.authorization.take();
+        let challenge = match reply.status {
+            _ if !reply.direct => return Ok(reply),
+            StatusCode::UNAUTHORIZED => true,
+            // Some registries say so when a token has expired.
+            StatusCode::FORBIDDEN if refused.is_some() => false,
+            _ => return Ok(reply),
+        };
+        let headers = reply.headers.clone();
+        let offered = challenge.then_some(&headers);
+        if challenge {
+            // Its connection is wanted, and the token server may be the same host.
+            reply.into_body().drain().await;
+            let granted =
+                self.auth.answer(&self.transport, endpoint, scope, offered, refused.as_ref()).await?;
+            ask.authorization = Some(granted);
+        } else {
+            let granted = self.auth.answer(&self.transport, endpoint, scope, None, refused.as_ref()).await;
+            match granted {
+                Ok(granted) if Some(&granted) != refused.as_ref() => {
+                    reply.into_body().drain().await;
+                    ask.authorization = Some(granted);
+                }
+                _ => return Ok(reply),
+            }
         }
-        Ok(url)
+        let reply = self.transport.send(&ask, endpoint, subject).await?;
+        if let Some(refused) = &ask.authorization
+            && reply.direct
+            && matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        {
+            self.auth.forget(endpoint, scope, refused);
+        }
+        Ok(reply)
+    }
+
+    /// A success (200 or 206) without content encoding, or an error. `ranged`: a byte range was asked for.
+    pub(crate) async fn success(
+        &self,
+        reply: Reply,
+        ranged: bool,
+        subject: &Subject,
+    ) -> Result<Reply, RegistryError> {
+        match reply.status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => plain(reply, subject),
+            _ => Err(failure(reply, ranged, subject).await),
+        }
+    }
+
+    /// GETs `url` from one endpoint; otherwise like [`Inner::success`].
+    pub(crate) async fn get_from(
+        &self,
+        endpoint: &Endpoint,
+        (repository, segments): (&str, &[&str]),
+        headers: HeaderMap,
+        subject: &Subject,
+    ) -> Result<Reply, RegistryError> {
+        let url = endpoint.url(repository, segments, &[]);
+        let url = url.ok_or_else(|| subject.request("the host has no paths"))?;
+        let ranged = headers.contains_key(RANGE);
+        let scope = Scope::pull(repository);
+        let reply = self.exchange(endpoint, Ask::get(url, headers), &scope, subject).await?;
+        self.success(reply, ranged, subject).await
     }
 }
 
-impl Inner {
-    /// GETs `kind`/`name` of a repository; a success (200 or 206) without content encoding, or an error.
-    /// Authenticates once if the registry asks for it.
-    pub(crate) async fn get(
-        &self,
-        target: &Target,
-        (kind, name): (&str, &str),
-        mut headers: HeaderMap,
-        subject: &Subject,
-    ) -> Result<Response, RegistryError> {
-        let Target { endpoint, repository } = target;
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let url = target.url(kind, name, subject)?;
-        let authorization = self.auth.cached(endpoint, repository);
-        let mut ask = Ask { url, headers, authorization, form: None };
-        let mut answer = self.transport.send(&ask, subject).await?;
-        if answer.response.status() == StatusCode::UNAUTHORIZED && answer.direct {
-            let refused = ask.authorization.take();
-            let offered = answer.response.headers();
-            let granted =
-                self.auth.answer(&self.transport, endpoint, repository, offered, refused.as_ref()).await?;
-            ask.authorization = Some(granted);
-            answer = self.transport.send(&ask, subject).await?;
-        }
-        self.judge(target, &ask, answer, subject).await
+/// The error that an answer other than a success means.
+pub(crate) async fn failure(reply: Reply, ranged: bool, subject: &Subject) -> RegistryError {
+    let (status, direct) = (reply.status, reply.direct);
+    let retry_after = retry_after(&reply.headers);
+    // A 416 may announce the whole blob's length for a body that never comes (docker-registry 2.8).
+    let detail = match status {
+        StatusCode::RANGE_NOT_SATISFIABLE => String::new(),
+        _ => detail(reply).await,
+    };
+    if direct && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return subject.denied(format!("HTTP {status}{detail}; {}", login_advice(&subject.host)));
     }
-
-    async fn judge(
-        &self,
-        target: &Target,
-        ask: &Ask,
-        Answer { response, direct }: Answer,
-        subject: &Subject,
-    ) -> Result<Response, RegistryError> {
-        let status = response.status();
-        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-            return plain(response, subject);
-        }
-        let ranged = ask.headers.contains_key(RANGE);
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
-        // A 416 may announce the whole blob's length for a body that never comes (docker-registry 2.8).
-        let detail = match status {
-            StatusCode::RANGE_NOT_SATISFIABLE => String::new(),
-            _ => detail(response).await,
-        };
-        if direct && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            if let Some(refused) = &ask.authorization {
-                self.auth.forget(&target.endpoint, &target.repository, refused);
-            }
-            let advice = crate::auth::advice(&subject.host);
-            return Err(subject.denied(format!("HTTP {status}{detail}; {advice}")));
-        }
-        Err(subject.error(Failure::Status { status, detail, retry_after, ranged }))
-    }
+    subject.error(Failure::Status { status, detail, retry_after, ranged })
 }
 
 /// Refuses a body that is not the blob itself: its lengths and digests would be those of something else.
-fn plain(response: Response, subject: &Subject) -> Result<Response, RegistryError> {
-    let encoding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
+fn plain(reply: Reply, subject: &Subject) -> Result<Reply, RegistryError> {
+    let encoding = reply.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
     if encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity") {
-        return Ok(response);
+        return Ok(reply);
     }
     let encoding = String::from_utf8_lossy(encoding).chars().take(50).collect();
     Err(subject.error(Failure::Encoding(encoding)))
+}
+
+/// How long the server wants to be left alone.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER).and_then(seconds)
 }
 
 fn seconds(value: &HeaderValue) -> Option<Duration> {
@@ -113,10 +147,10 @@ fn seconds(value: &HeaderValue) -> Option<Duration> {
 }
 
 /// What the registry says about its error (distribution spec, "Error Codes"), as `: text` or nothing.
-async fn detail(response: Response) -> String {
+async fn detail(reply: Reply) -> String {
     let mut body = Vec::new();
     let read = async {
-        let mut chunks = std::pin::pin!(response.bytes_stream());
+        let mut chunks = reply.into_body();
         while let Some(Ok(chunk)) = chunks.next().await {
             let room = MAX_DETAIL - body.len();
             body.extend(chunk.iter().take(room));

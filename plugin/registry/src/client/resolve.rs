@@ -1,16 +1,16 @@
 //! From a reference to a proven image: index, manifest, config.
 
 use chunked_core::Digest;
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
-use reqwest::Response;
 
-use super::{Client, Target};
+use super::{Client, Target, Tries};
 use crate::error::{Failure, RegistryError, Subject};
 use crate::image::{Document, Image, ImageError, IndexEntry};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::transport::Reply;
 
 /// Longest manifest or index, in bytes: what registries accept.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -47,7 +47,7 @@ impl Client {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Image, RegistryError> {
-        let target = self.inner.target(reference)?;
+        let target = self.inner.target(reference);
         let whole = subject(&target, format!("image {reference}"));
         let of_image = |error| whole.error(Failure::Image(error));
         let (mut name, mut expected) = match reference.digest {
@@ -81,14 +81,21 @@ impl Client {
         name: &str,
         expected: &Expected,
     ) -> Result<(Vec<u8>, Digest), RegistryError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         let subject = subject(target, format!("manifest {}:{name}", target.repository));
-        let response = self.inner.get(target, ("manifests", name), headers, &subject).await?;
-        let bytes = self.document(response, MAX_MANIFEST, &subject).await?;
+        let from = ("manifests", name);
+        let mut tries = Tries::default();
+        let bytes = loop {
+            match self.get_document(target, from, MAX_MANIFEST, &subject).await {
+                Err(error) if tries.another(&error).await => {}
+                done => break done?,
+            }
+        };
         let found = Digest::of(&bytes);
         match expected {
-            Expected::Digest(expected) if *expected != found => Err(mismatch(&subject, *expected, found)),
+            Expected::Digest(expected) if *expected != found => {
+                let bytes = self.again(target, from, MAX_MANIFEST, (*expected, found), &subject).await?;
+                Ok((bytes, *expected))
+            }
             _ => Ok((bytes, found)),
         }
     }
@@ -99,41 +106,74 @@ impl Client {
             return Err(too_long(&subject, MAX_CONFIG));
         }
         let name = digest.to_string();
-        let response = self.inner.get(target, ("blobs", &name), HeaderMap::new(), &subject).await?;
-        let bytes = self.document(response, MAX_CONFIG, &subject).await?;
+        let from = ("blobs", name.as_str());
+        let mut tries = Tries::default();
+        let bytes = loop {
+            match self.get_document(target, from, MAX_CONFIG, &subject).await {
+                Err(error) if tries.another(&error).await => {}
+                done => break done?,
+            }
+        };
         let found = Digest::of(&bytes);
-        if found == *digest { Ok(bytes) } else { Err(mismatch(&subject, *digest, found)) }
+        if found == *digest {
+            return Ok(bytes);
+        }
+        self.again(target, from, MAX_CONFIG, (*digest, found), &subject).await
     }
 
-    /// A body of at most `limit` bytes.
-    async fn document(
+    /// After wrong bytes: the document once more from the registry itself, if a mirror may have served them.
+    async fn again(
         &self,
-        response: Response,
+        target: &Target,
+        from: (&str, &str),
+        limit: u64,
+        (expected, found): (Digest, Digest),
+        subject: &Subject,
+    ) -> Result<Vec<u8>, RegistryError> {
+        if !self.inner.distrust_mirrors(target, from.1, subject).await {
+            return Err(mismatch(subject, expected, found));
+        }
+        let bytes = self.get_document(target, from, limit, subject).await?;
+        let found = Digest::of(&bytes);
+        if found == expected { Ok(bytes) } else { Err(mismatch(subject, expected, found)) }
+    }
+
+    async fn get_document(
+        &self,
+        target: &Target,
+        place: (&str, &str),
         limit: u64,
         subject: &Subject,
     ) -> Result<Vec<u8>, RegistryError> {
-        if response.content_length().is_some_and(|length| length > limit) {
-            return Err(too_long(subject, limit));
+        let mut headers = HeaderMap::new();
+        if place.0 == "manifests" {
+            headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         }
-        let stall = self.inner.transport.stall();
-        let mut chunks = std::pin::pin!(response.bytes_stream());
-        let mut bytes = Vec::new();
-        loop {
-            let next = tokio::time::timeout(stall, chunks.try_next()).await;
-            let next = next
-                .map_err(|_| subject.error(Failure::Stalled(stall)))?
-                .map_err(|e| subject.transport(e))?;
-            let Some(chunk) = next else { return Ok(bytes) };
-            if (bytes.len() + chunk.len()) as u64 > limit {
-                return Err(too_long(subject, limit));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let reply = self.inner.get(target, place, headers, subject).await?;
+        document(reply, limit, subject).await
     }
 }
 
+/// A body of at most `limit` bytes.
+async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
+    let announced = reply.content_length();
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_long(subject, limit));
+    }
+    let mut chunks = reply.into_body();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|failure| subject.error(failure))?;
+        if (bytes.len() + chunk.len()) as u64 > limit {
+            return Err(too_long(subject, limit));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
 fn subject(target: &Target, what: String) -> Subject {
-    Subject { host: target.endpoint.host.clone(), what }
+    Subject { host: target.host.clone(), what }
 }
 
 fn mismatch(subject: &Subject, expected: Digest, found: Digest) -> RegistryError {

@@ -1,0 +1,142 @@
+//! Running a credential helper: bounded in time and output, and ended with all its children.
+//!
+//! Nothing it writes gets into an error: both of its streams may hold secrets.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::SecretSlice;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+/// Most bytes read from a helper.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// Why a helper gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("cannot be run: {0}")]
+    Start(String),
+    #[error("did not end within {} s and was killed", .0.as_secs_f32())]
+    TimedOut(Duration),
+    #[error("wrote more than {MAX_OUTPUT} bytes and was killed")]
+    TooLong,
+    #[error("ended with {0}")]
+    Failed(String),
+    #[error("its output cannot be read: {0}")]
+    Output(String),
+}
+
+/// How a helper ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub success: bool,
+    pub stdout: SecretSlice<u8>,
+    /// Exit status as text.
+    pub status: String,
+}
+
+/// Kills a helper and what it has started, unless it has ended.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // Fails only when all of them have ended.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Runs `command` with `input` and gives what it wrote to standard output. Its standard error is discarded.
+/// Dropping the future kills it.
+///
+/// # Errors
+///
+/// [`CommandError`]; an exit status other than 0 is no error.
+pub(crate) async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Output, CommandError> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // A group of its own, so that what it starts is killed with it.
+    command.process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| CommandError::Start(error.to_string()))?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group(pid);
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // Some helpers answer without reading.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let read = async {
+        let mut bytes = Vec::new();
+        if let Some(stdout) = stdout {
+            let mut bounded = stdout.take(MAX_OUTPUT as u64 + 1);
+            bounded.read_to_end(&mut bytes).await.map_err(|error| CommandError::Output(error.to_string()))?;
+        }
+        if bytes.len() > MAX_OUTPUT { Err(CommandError::TooLong) } else { Ok(bytes) }
+    };
+    let whole = async {
+        let ((), bytes) = tokio::join!(write, read);
+        let bytes = bytes?;
+        let status = child.wait().await.map_err(|error| CommandError::Output(error.to_string()))?;
+        Ok((bytes, status))
+    };
+    let (bytes, status) =
+        tokio::time::timeout(limit, whole).await.map_err(|_| CommandError::TimedOut(limit))??;
+    // Its number may be another's from now on.
+    group.0 = None;
+    Ok(Output { success: status.success(), stdout: bytes.into(), status: status.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    async fn sh(script: &str, millis: u64) -> Result<Output, CommandError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(command, b"https://r.example", Duration::from_millis(millis)).await
+    }
+
+    #[tokio::test]
+    async fn input_goes_in_and_output_comes_out() {
+        let output = sh("cat; echo SECRET >&2; exit 3", 5000).await.unwrap();
+        assert_eq!(output.stdout.expose_secret(), b"https://r.example");
+        assert!(!output.success && output.status.contains('3'), "{output:?}");
+        assert!(!format!("{output:?}").contains("104"), "Debug hides the output: {output:?}");
+        assert!(sh("exec 0<&-; sleep 0.1; echo x", 5000).await.unwrap().success, "input need not be read");
+        let missing = run(Command::new("/nonexistent/helper"), b"", Duration::from_secs(1)).await;
+        assert!(matches!(missing, Err(CommandError::Start(_))));
+    }
+
+    #[tokio::test]
+    async fn hanging_helpers_are_killed_with_their_children() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let started = Instant::now();
+        let script = format!("sleep 300 & echo $! > {0}; sleep 300", file.path().display());
+        assert_eq!(sh(&script, 300).await.unwrap_err(), CommandError::TimedOut(Duration::from_millis(300)));
+        assert!(started.elapsed() < Duration::from_secs(5));
+        let pid = std::fs::read_to_string(file.path()).unwrap();
+        let gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z")
+        };
+        while !gone() {
+            assert!(started.elapsed() < Duration::from_secs(10), "its child lives");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // A child that keeps the output open does not keep us.
+        assert!(matches!(sh("sleep 300 & exit 0", 300).await, Err(CommandError::TimedOut(_))));
+    }
+
+    #[tokio::test]
+    async fn output_is_bounded() {
+        assert_eq!(sh("yes", 10_000).await.unwrap_err(), CommandError::TooLong);
+    }
+}

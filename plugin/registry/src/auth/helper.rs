@@ -1,0 +1,68 @@
+//! Docker's credential helpers: `docker-credential-NAME get` (docker-credential-helpers, README).
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::command::{self, CommandError};
+use super::keychain::Credentials;
+
+/// What helpers write when they have nothing for a host.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "Username", default)]
+    username: String,
+    #[serde(rename = "Secret")]
+    secret: SecretString,
+}
+
+/// Why a helper gave no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HelperError {
+    #[error("{0:?} is not the name of a credential helper")]
+    Name(String),
+    #[error("docker-credential-{name} {source}; try: echo {server} | docker-credential-{name} get")]
+    Command { name: String, server: String, source: CommandError },
+    #[error("docker-credential-{0} answered something that is not credentials")]
+    Answer(String),
+}
+
+/// Asks the helper `name` for the credentials of `server`; `None` when it has none.
+///
+/// # Errors
+///
+/// [`HelperError`], which never holds what the helper wrote.
+pub(crate) async fn get(
+    name: &str,
+    server: &str,
+    limit: Duration,
+) -> Result<Option<Credentials>, HelperError> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(HelperError::Name(name.to_owned()));
+    }
+    let failed = |source| HelperError::Command { name: name.to_owned(), server: server.to_owned(), source };
+    let mut command = Command::new(format!("docker-credential-{name}"));
+    command.arg("get");
+    let output = command::run(command, server.as_bytes(), limit).await.map_err(failed)?;
+    let bytes = output.stdout.expose_secret();
+    if !output.success {
+        let said = String::from_utf8_lossy(bytes);
+        return match said.trim() == NOT_FOUND {
+            true => Ok(None),
+            false => Err(failed(CommandError::Failed(output.status))),
+        };
+    }
+    // The parser's text could quote the secret.
+    let answer: Answer = serde_json::from_slice(bytes).map_err(|_| HelperError::Answer(name.to_owned()))?;
+    if answer.secret.expose_secret().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match answer.username.as_str() {
+        "<token>" => Credentials::Identity(answer.secret),
+        _ => Credentials::Password { user: answer.username, password: answer.secret },
+    }))
+}

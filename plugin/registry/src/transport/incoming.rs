@@ -1,0 +1,157 @@
+//! The body of an answer as it arrives.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::Sleep;
+
+use super::limits::Permits;
+use super::throttle::Throttle;
+use crate::error::{Failure, causes};
+use crate::hosts::Health;
+
+type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
+
+/// Bytes read of a body nobody wants, so that its connection can be used again.
+const MAX_DRAIN: usize = 64 << 10;
+/// Time given to that.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// A body: gives an error when the server goes silent or the connection breaks, keeps to the common bandwidth,
+/// and holds the request's connection until it ends or is dropped. Does not check its length.
+///
+/// Reading to its end lets the connection be used again; dropping it before closes the connection.
+pub(crate) struct Incoming {
+    chunks: Option<Chunks>,
+    permits: Option<Permits>,
+    throttle: Arc<Throttle>,
+    stall: Duration,
+    /// When the wait that is going on becomes a stall.
+    deadline: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    /// What has arrived and must be waited for, to keep to the bandwidth.
+    held: Option<(Bytes, Pin<Box<Sleep>>)>,
+    witness: Option<(Arc<Health>, Arc<str>)>,
+}
+
+impl Incoming {
+    pub(super) fn new(
+        response: reqwest::Response,
+        permits: Permits,
+        throttle: Arc<Throttle>,
+        stall: Duration,
+    ) -> Self {
+        Self {
+            chunks: Some(Box::pin(response.bytes_stream())),
+            permits: Some(permits),
+            throttle,
+            stall,
+            deadline: None,
+            waiting: false,
+            held: None,
+            witness: None,
+        }
+    }
+
+    /// Lets `health` know when the body of the endpoint `name` breaks.
+    pub(crate) fn watch(&mut self, health: Arc<Health>, name: Arc<str>) {
+        self.witness = Some((health, name));
+    }
+
+    /// Reads a short body that nobody wants.
+    pub(crate) async fn drain(mut self) {
+        let read = async {
+            let mut read = 0;
+            while let Some(Ok(chunk)) = self.next().await
+                && read < MAX_DRAIN
+            {
+                read += chunk.len();
+            }
+        };
+        // Late: the connection is closed.
+        let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+    }
+
+    fn end(&mut self) {
+        self.chunks = None;
+        self.permits = None;
+    }
+
+    /// Called when no data is there: lets the clock run only while somebody waits for data, so that a slow
+    /// reader does not look like a slow server.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let stall = self.stall;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        if !self.waiting {
+            self.waiting = true;
+            deadline.as_mut().reset(tokio::time::Instant::now() + stall);
+        }
+        deadline.as_mut().poll(cx).map(|()| Failure::Stalled(stall))
+    }
+
+    fn fail(&mut self, failure: Failure) -> Failure {
+        self.end();
+        if let Some((health, name)) = &self.witness {
+            health.failed(name, None, Instant::now());
+        }
+        failure
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some((bytes, pause)) = &mut this.held {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let bytes = std::mem::take(bytes);
+                this.held = None;
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
+            match chunks.as_mut().poll_next(cx) {
+                Poll::Pending => {
+                    let Poll::Ready(failure) = this.wait(cx) else { return Poll::Pending };
+                    return Poll::Ready(Some(Err(this.fail(failure))));
+                }
+                Poll::Ready(Some(Ok(bytes))) => {
+                    this.waiting = false;
+                    if bytes.is_empty() {
+                        continue;
+                    }
+                    if let Some(permits) = &mut this.permits {
+                        permits.arrived(bytes.len());
+                    }
+                    let pause = this.throttle.pay(bytes.len(), Instant::now());
+                    if pause.is_zero() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                    this.held = Some((bytes, Box::pin(tokio::time::sleep(pause))));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let failure = Failure::Transport(causes(&error.without_url()));
+                    return Poll::Ready(Some(Err(this.fail(failure))));
+                }
+                Poll::Ready(None) => {
+                    this.end();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("ended", &self.chunks.is_none()).finish_non_exhaustive()
+    }
+}
