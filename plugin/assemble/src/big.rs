@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use chunked_core::{Digest, Sparse};
 use chunked_verify::{DiffIdHasher, Done, Part};
+use parking_lot::Mutex;
 
 use crate::content::FetchedPiece;
-use crate::decode::{MAX_BUFFERED, decode, decode_stream};
+use crate::decode::{MAX_BUFFERED, decode_stream};
 use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
 use crate::job::Job;
+use crate::known::LargeTwin;
+use crate::pieces::{FilePiece, Target};
+use crate::promise::Promise;
 use crate::report::{Progress, Stored};
 
 /// Bytes that one worker decodes and writes at a time.
@@ -27,6 +31,8 @@ pub(crate) struct BigFile {
     job: Job,
     size: u64,
     users: AtomicUsize,
+    /// Kept when the file is complete.
+    promises: Mutex<Vec<Promise>>,
 }
 
 impl BigFile {
@@ -34,7 +40,7 @@ impl BigFile {
         let file = job.create()?;
         // The length is set at once, so that holes, also a last one, need no write.
         file.set_len(size).map_err(AssembleError::io(&job.path, "setting the file's length"))?;
-        Ok(Arc::new(Self { file, job, size, users: AtomicUsize::new(1) }))
+        Ok(Arc::new(Self { file, job, size, users: AtomicUsize::new(1), promises: Mutex::default() }))
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), AssembleError> {
@@ -45,8 +51,15 @@ impl BigFile {
         self.users.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn leave(&self) -> Result<(), AssembleError> {
-        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 { self.job.finish(&self.file) } else { Ok(()) }
+    fn leave(&self, progress: &Progress) -> Result<(), AssembleError> {
+        if self.users.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        self.job.finish(&self.file)?;
+        for promise in std::mem::take(&mut *self.promises.lock()) {
+            promise.keep(&progress.made(&self.job.path, 0));
+        }
+        Ok(())
     }
 }
 
@@ -56,7 +69,7 @@ pub struct LongFile<'a> {
     dispatcher: &'a mut Dispatcher,
     file: Arc<BigFile>,
     digest: Digest,
-    group: Vec<FetchedPiece>,
+    group: Vec<FilePiece>,
     weight: u64,
     /// Where the group begins in the file.
     offset: u64,
@@ -67,19 +80,17 @@ impl<'a> LongFile<'a> {
         Self { dispatcher, file, digest, group: Vec::new(), weight: 0, offset: 0 }
     }
 
-    /// Adds the next piece, whose frames are at hand. It must not exceed [`crate::MAX_BUFFERED`].
+    /// Adds the next piece, which is at hand. Unless it is a hole, it must not exceed [`crate::MAX_BUFFERED`].
     ///
     /// # Errors
     /// [`AssembleError`] of any worker so far.
-    pub fn piece(&mut self, piece: FetchedPiece) -> Result<(), AssembleError> {
-        if piece.frames.is_some() {
-            self.weight += piece.len;
-        }
+    pub fn piece(&mut self, piece: FilePiece) -> Result<(), AssembleError> {
+        self.weight += piece.weight();
         self.group.push(piece);
         if self.weight >= GROUP || self.group.len() >= 256 { self.flush() } else { Ok(()) }
     }
 
-    /// Adds the next piece, a long one, decoding `compressed` here and now.
+    /// Adds the next piece, a long one, decoding `compressed` here and now; then `promise` is kept.
     ///
     /// # Errors
     /// [`AssembleError`] when it does not decode to what `piece` says.
@@ -87,6 +98,7 @@ impl<'a> LongFile<'a> {
         &mut self,
         piece: &FetchedPiece,
         compressed: impl std::io::Read,
+        promise: Option<Promise>,
     ) -> Result<(), AssembleError> {
         self.flush()?;
         let path = self.file.job.path.clone();
@@ -99,6 +111,9 @@ impl<'a> LongFile<'a> {
             dispatcher.slot().fill(Done { parts: vec![Part::Bytes(bytes)], keep: Box::new(permit) });
             Ok(())
         })?;
+        if let Some(promise) = promise {
+            promise.keep(&self.dispatcher.progress.made(&self.file.job.path, self.offset));
+        }
         self.offset = offset;
         Ok(())
     }
@@ -110,11 +125,12 @@ impl<'a> LongFile<'a> {
         }
         let permit = self.dispatcher.permit(std::mem::take(&mut self.weight));
         let (file, slot, start) = (Arc::clone(&self.file), self.dispatcher.slot(), self.offset);
-        self.offset += group.iter().map(|piece| piece.len).sum::<u64>();
+        self.offset += group.iter().map(FilePiece::size).sum::<u64>();
         file.enter();
         self.dispatcher.run(move |progress| {
             let mut parts = Vec::with_capacity(group.len());
-            let done = write_group(&file, group, start, &mut parts).and_then(|()| file.leave());
+            let target = Target { file: &file.file, job: &file.job, progress };
+            let done = target.pieces(group, start, &mut parts).and_then(|()| file.leave(progress));
             match done {
                 Ok(()) => slot.fill(Done { parts, keep: Box::new(permit) }),
                 Err(error) => progress.fail(error),
@@ -123,11 +139,11 @@ impl<'a> LongFile<'a> {
         self.dispatcher.flush()
     }
 
-    /// Ends the file.
+    /// Ends the file; `promises` are kept when it is complete.
     ///
     /// # Errors
     /// [`AssembleError`]; also when the pieces do not add up to the file's size.
-    pub fn finish(mut self) -> Result<(), AssembleError> {
+    pub fn finish(mut self, promises: Vec<Promise>) -> Result<(), AssembleError> {
         self.flush()?;
         let path = &self.file.job.path;
         if self.offset != self.file.size {
@@ -135,28 +151,9 @@ impl<'a> LongFile<'a> {
         }
         let stored = Stored { path: path.clone(), digest: self.digest, size: self.file.size };
         self.dispatcher.progress.stored(stored);
-        self.file.leave()
+        *self.file.promises.lock() = promises;
+        self.file.leave(&self.dispatcher.progress)
     }
-}
-
-fn write_group(
-    file: &BigFile,
-    group: Vec<FetchedPiece>,
-    mut offset: u64,
-    parts: &mut Vec<Part>,
-) -> Result<(), AssembleError> {
-    for piece in group {
-        let len = piece.len;
-        match decode(&file.job.path, &piece)? {
-            Some(bytes) => {
-                file.write(&bytes, offset)?;
-                parts.push(Part::Bytes(bytes));
-            }
-            None => parts.push(Part::Zeros(len)),
-        }
-        offset += len;
-    }
-    Ok(())
 }
 
 /// A long file of a plain layer: its payload comes in order, already decoded and hashed for the DiffID.
@@ -173,8 +170,7 @@ pub(crate) struct Streamed {
 /// The digest of a streamed file, still being computed.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    path: Vec<u8>,
-    size: u64,
+    file: Arc<BigFile>,
     digest: DiffIdHasher,
 }
 
@@ -211,7 +207,7 @@ impl Streamed {
         file.enter();
         dispatcher.run(move |progress| {
             let written = writes.iter().try_for_each(|(offset, bytes)| file.write(bytes, *offset));
-            if let Err(error) = written.and_then(|()| file.leave()) {
+            if let Err(error) = written.and_then(|()| file.leave(progress)) {
                 progress.fail(error);
             }
         });
@@ -219,8 +215,8 @@ impl Streamed {
 
     pub(crate) fn close(mut self, dispatcher: &Dispatcher) -> Result<Pending, AssembleError> {
         self.flush(dispatcher);
-        self.file.leave()?;
-        Ok(Pending { path: self.file.job.path.clone(), size: self.file.size, digest: self.digest })
+        self.file.leave(&dispatcher.progress)?;
+        Ok(Pending { file: self.file, digest: self.digest })
     }
 }
 
@@ -228,9 +224,14 @@ impl Pending {
     pub(crate) fn finish(self, progress: &Progress) -> Result<(), AssembleError> {
         let (digest, size) = self.digest.finish()?;
         // Of a sparse file the payload was hashed, not the content: it cannot be a donor.
-        if size == self.size {
-            progress.stored(Stored { path: self.path, digest, size });
+        if size != self.file.size {
+            return Ok(());
         }
+        let donor = progress.known.as_ref().and_then(|known| known.find(&[(digest, size)]).pop().flatten());
+        if let Some(donor) = donor {
+            progress.twin(LargeTwin::new(&self.file.job, donor));
+        }
+        progress.stored(Stored { path: self.file.job.path.clone(), digest, size });
         Ok(())
     }
 }

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use chunked_core::Digest;
 use chunked_linux::Dir;
 
+use crate::pieces::FilePiece;
+use crate::promise::Promise;
+use crate::spare::Spare;
+
 /// A fetched piece of a file: compressed frames, or a hole.
 #[derive(Debug, Clone)]
 pub struct FetchedPiece {
@@ -29,6 +33,8 @@ pub struct Donor {
     /// May the new file be a hard link to it, should all metadata be equal? Only for immutable files of our own
     /// store, of layers that do not meet this one in one image.
     pub may_link: bool,
+    /// It was just written, and may be on its way to the disk: sharing a small file's blocks would wait for that.
+    pub fresh: bool,
     /// Check the content against the digest now. Otherwise the DiffID alone proves it, and a mismatch there is
     /// found by a second run with this set.
     pub check: bool,
@@ -37,10 +43,17 @@ pub struct Donor {
 /// Content of a regular file.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Payload bytes as they stood in the tar stream.
-    Inline(Vec<Bytes>),
-    /// Pieces of a zstd:chunked layer, in order and gapless.
-    Pieces(Vec<FetchedPiece>),
-    /// A local file.
-    Donor(Donor),
+    /// Payload bytes as they stood in the tar stream; `twin`: a local file that may have the same.
+    Inline { data: Vec<Bytes>, twin: Option<Donor> },
+    /// Pieces of a zstd:chunked layer, in order and gapless; the promises are kept when the file is complete.
+    Pieces { pieces: Vec<FilePiece>, promises: Vec<Promise> },
+    /// A local file; the spare in case it is bad.
+    Donor(Donor, Spare),
+}
+
+impl Content {
+    /// Nothing, or what is written by other means.
+    pub(crate) fn none() -> Self {
+        Self::Inline { data: Vec::new(), twin: None }
+    }
 }

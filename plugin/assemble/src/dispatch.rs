@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use chunked_verify::{DiffIdHasher, Slot};
 
+use crate::big::Pending;
 use crate::budget::{Budget, Permit};
 use crate::error::AssembleError;
 use crate::job::Job;
+use crate::promise::{Made, Promised};
 use crate::report::Progress;
 use crate::unit::{Pool, Step, Unit};
 
@@ -17,6 +19,8 @@ const UNIT_STEPS: usize = 96;
 const UNIT_BYTES: u64 = 512 * 1024;
 /// Results that may wait to be hashed.
 const HASH_QUEUE: usize = 64;
+/// Streamed files whose digests may be pending at once: each has a thread.
+const PENDING_DIGESTS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
@@ -27,13 +31,20 @@ pub(crate) struct Dispatcher {
     unit: Unit,
     /// Place in the hashing order of the unit being filled; only where units give the tar bytes.
     slot: Option<Slot>,
+    /// Digests of streamed files.
+    digests: Vec<Pending>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(pool: Arc<Pool>, budget: Arc<Budget>) -> Result<Self, AssembleError> {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        budget: Arc<Budget>,
+        progress: Progress,
+    ) -> Result<Self, AssembleError> {
         Ok(Self {
             pool,
-            progress: Arc::default(),
+            progress: Arc::new(progress),
+            digests: Vec::new(),
             budget,
             hasher: DiffIdHasher::start(HASH_QUEUE)?,
             unit: Unit::default(),
@@ -115,9 +126,37 @@ impl Dispatcher {
         });
     }
 
+    /// Runs `work` on a worker once the promise is resolved. No thread waits for that.
+    pub(crate) fn later(
+        &self,
+        promised: &Promised,
+        work: impl FnOnce(&Progress, Option<Made>) + Send + 'static,
+    ) {
+        let (progress, pool) = (Arc::clone(&self.progress), Arc::clone(&self.pool));
+        progress.begin();
+        promised.then(move |made| {
+            pool.run(move || {
+                work(&progress, made);
+                progress.end();
+            });
+        });
+    }
+
+    /// Takes the digest of a streamed file, to be asked for later. Each has a thread, so there may be few.
+    pub(crate) fn pend(&mut self, digest: Pending) -> Result<(), AssembleError> {
+        self.digests.push(digest);
+        if self.digests.len() >= PENDING_DIGESTS {
+            self.digests.remove(0).finish(&self.progress)?;
+        }
+        Ok(())
+    }
+
     /// Waits until everything handed on is done.
     pub(crate) fn barrier(&mut self) -> Result<(), AssembleError> {
         self.flush()?;
+        for digest in std::mem::take(&mut self.digests) {
+            digest.finish(&self.progress)?;
+        }
         self.progress.wait();
         self.check()
     }

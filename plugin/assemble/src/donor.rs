@@ -1,19 +1,21 @@
 //! A file taken from another layer: reflink where the filesystem can, else a hard link where nothing could tell
-//! the difference, else a copy.
+//! the difference, else a copy. A bad one is fetched instead.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use chunked_core::{Digest, Hasher};
+use chunked_core::{Digest, Hasher, Xattr};
+use chunked_linux::{Dir, copy_sparse};
 use chunked_verify::Part;
 
 use crate::content::Donor;
-use crate::error::{AssembleError, lossy};
+use crate::error::AssembleError;
 use crate::job::Job;
 use crate::report::Progress;
+use crate::spare::Spare;
 
 /// Files up to this many bytes are read into memory once, for copy and hash together.
 const SMALL: u64 = 1 << 20;
@@ -21,129 +23,172 @@ const SMALL: u64 = 1 << 20;
 pub(crate) struct Taking<'a> {
     pub(crate) job: &'a Job,
     pub(crate) donor: &'a Donor,
+    pub(crate) spare: &'a Spare,
     pub(crate) size: u64,
     pub(crate) digest: Option<Digest>,
     pub(crate) progress: &'a Progress,
 }
 
+/// Why a donor gave nothing.
+enum Failed {
+    /// The donor is bad, for this reason.
+    Bad(String),
+    /// Our own file could not be made.
+    Ours(AssembleError),
+}
+
+impl From<AssembleError> for Failed {
+    fn from(error: AssembleError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Bad(error.to_string())
+    }
+}
+
 impl Taking<'_> {
-    fn bad(&self, reason: impl Into<String>) -> AssembleError {
-        // A donor is only ever found by digest.
-        let digest = self.digest.unwrap_or_else(|| Digest::from_bytes([0; 32]));
-        AssembleError::Donor { path: lossy(&self.job.path), reason: reason.into(), digest }
-    }
-
     pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
-        let file = self.donor.root.open_file(&self.donor.path).map_err(|e| self.bad(e.to_string()))?;
-        let meta = file.metadata().map_err(|e| self.bad(e.to_string()))?;
+        let part = match self.take() {
+            Ok(part) => part,
+            Err(Failed::Ours(error)) => return Err(error),
+            Err(Failed::Bad(reason)) => {
+                return self.spare.make(self.job, self.size, &reason, parts, self.progress);
+            }
+        };
+        parts.push(part);
+        Ok(())
+    }
+
+    fn take(&self) -> Result<Part, Failed> {
+        let file = self.donor.root.open_file(&self.donor.path)?;
+        let meta = file.metadata()?;
         if meta.len() != self.size {
-            return Err(self.bad(format!("it has {} bytes, not {}", meta.len(), self.size)));
+            return Err(Failed::Bad(format!("it has {} bytes, not {}", meta.len(), self.size)));
         }
-        if self.size <= SMALL { self.small(file, &meta, parts) } else { self.large(&file, &meta, parts) }
+        if self.size <= SMALL { self.small(&file, &meta) } else { self.large(file, &meta) }
     }
 
-    fn small(
-        &self,
-        mut donor: File,
-        meta: &std::fs::Metadata,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
+    fn wrong_digest(&self, found: Digest) -> Result<(), Failed> {
+        if self.digest == Some(found) { Ok(()) } else { Err(Failed::Bad("it has another digest".into())) }
+    }
+
+    fn small(&self, donor: &File, meta: &Metadata) -> Result<Part, Failed> {
         let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
-        (&mut donor).take(self.size + 1).read_to_end(&mut data).map_err(|e| self.bad(e.to_string()))?;
+        (&mut &*donor).take(self.size + 1).read_to_end(&mut data)?;
         if data.len() as u64 != self.size {
-            return Err(self.bad("its length changed while it was read"));
+            return Err(Failed::Bad("its length changed while it was read".into()));
         }
-        if self.donor.check && self.digest != Some(Digest::of(&data)) {
-            return Err(self.bad("it has another digest"));
-        }
-        if let Some(file) = self.share(&donor, meta)? {
-            if let Some(file) = file {
-                self.job.finish(&file)?;
-            }
-        } else {
-            let mut file = self.job.create()?;
-            file.write_all(&data).map_err(AssembleError::io(&self.job.path, "writing the file"))?;
-            self.job.finish(&file)?;
-        }
-        parts.push(Part::Bytes(Bytes::from(data)));
-        Ok(())
-    }
-
-    fn large(
-        &self,
-        donor: &File,
-        meta: &std::fs::Metadata,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
         if self.donor.check {
-            let copy = donor.try_clone().map_err(|e| self.bad(e.to_string()))?;
-            self.check_large(copy)?;
+            self.wrong_digest(Digest::of(&data))?;
         }
-        if let Some(file) = self.share(donor, meta)? {
-            if let Some(file) = file {
-                self.job.finish(&file)?;
-            }
-        } else {
+        if !share(self.job, self.donor, donor, meta, self.progress)? {
             let mut file = self.job.create()?;
-            let from = self.donor.root.open_file(&self.donor.path).map_err(|e| self.bad(e.to_string()))?;
-            let copied = chunked_linux::copy_all(&mut file, &from, self.size)
-                .map_err(AssembleError::io(&self.job.path, "copying the donor"))?;
-            if copied != self.size {
-                return Err(self.bad("its length changed while it was copied"));
-            }
+            let io = AssembleError::io(&self.job.path, "writing the file");
+            if is_sparse(meta) { write_sparse(&file, &data) } else { file.write_all(&data) }.map_err(io)?;
             self.job.finish(&file)?;
         }
-        // Hashed from a fresh descriptor: the shared page cache of the donor is likely warm.
-        let file = self.donor.root.open_file(&self.donor.path).map_err(|e| self.bad(e.to_string()))?;
-        parts.push(Part::File { file, len: self.size });
-        Ok(())
+        Ok(Part::Bytes(Bytes::from(data)))
     }
 
-    fn check_large(&self, mut file: File) -> Result<(), AssembleError> {
+    fn large(&self, donor: File, meta: &Metadata) -> Result<Part, Failed> {
+        if self.donor.check {
+            self.check_large(&donor)?;
+        }
+        if share(self.job, self.donor, &donor, meta, self.progress)? {
+            // The page cache of the donor is likely warm, and that of the new file is not.
+            return Ok(Part::File { file: donor, start: 0, len: self.size });
+        }
+        let file = self.job.create()?;
+        match copy_sparse(&file, &donor, self.size) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(Failed::Bad("its length changed while it was copied".into()));
+            }
+            done => done.map_err(AssembleError::io(&self.job.path, "copying the donor"))?,
+        }
+        self.job.finish(&file)?;
+        Ok(Part::File { file, start: 0, len: self.size })
+    }
+
+    fn check_large(&self, mut file: &File) -> Result<(), Failed> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; 256 * 1024];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => hasher.update(&buffer[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.bad(e.to_string())),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
             }
         }
-        if self.digest == Some(hasher.finish()) { Ok(()) } else { Err(self.bad("it has another digest")) }
+        self.wrong_digest(hasher.finish())
     }
+}
 
-    /// Shares the donor's blocks or inode. `Some(Some(file))`: a new file that still needs its metadata;
-    /// `Some(None)`: a hard link, complete; `None`: a copy is needed.
-    fn share(&self, donor: &File, meta: &std::fs::Metadata) -> Result<Option<Option<File>>, AssembleError> {
-        // One store lies on one filesystem: what it refused once it refuses for the whole layer.
-        if !self.progress.no_reflinks.load(Ordering::Relaxed) {
-            if let Some(file) = self.job.reflink(donor)? {
-                return Ok(Some(Some(file)));
-            }
-            self.progress.no_reflinks.store(true, Ordering::Relaxed);
-        }
-        if self.donor.may_link && self.same_metadata(meta) {
-            let (parent, name) = match self.donor.path.iter().rposition(|&b| b == b'/') {
-                Some(at) => (&self.donor.path[..at], &self.donor.path[at + 1..]),
-                None => (&self.donor.path[..0], &self.donor.path[..]),
-            };
-            if let Ok(dir) = self.donor.root.open_dir(parent)
-                && self.job.link_from(&dir, name).is_ok()
-            {
-                return Ok(Some(None));
-            }
-        }
-        Ok(None)
-    }
+fn is_sparse(meta: &Metadata) -> bool {
+    meta.blocks() * 512 < meta.len()
+}
 
-    fn same_metadata(&self, meta: &std::fs::Metadata) -> bool {
-        let wanted = &self.job.meta;
-        let mtime = wanted.times.modification;
-        self.job.xattrs.is_empty()
-            && meta.mode() & 0o7777 == wanted.mode
-            && (meta.uid(), meta.gid()) == (wanted.uid, wanted.gid)
-            && (meta.mtime(), meta.mtime_nsec()) == (mtime.seconds, i64::from(mtime.nanos))
-            && !chunked_linux::has_xattrs(&self.donor.root, &self.donor.path)
+/// Writes `data`, leaving out whole blocks of zeros.
+fn write_sparse(file: &File, data: &[u8]) -> io::Result<()> {
+    const BLOCK: usize = 4096;
+    file.set_len(data.len() as u64)?;
+    for (block, at) in data.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+        if block.iter().any(|&byte| byte != 0) {
+            file.write_all_at(block, at)?;
+        }
     }
+    Ok(())
+}
+
+/// Makes the file of `job` by sharing the blocks of `file`, or by linking it where nothing could tell the
+/// difference. `false`: neither is possible, and nothing was made.
+pub(crate) fn share(
+    job: &Job,
+    donor: &Donor,
+    file: &File,
+    meta: &Metadata,
+    progress: &Progress,
+) -> Result<bool, AssembleError> {
+    // One store lies on one filesystem: what it refused once it refuses for the whole layer.
+    if !progress.no_reflinks.load(Ordering::Relaxed) {
+        if donor.fresh && meta.len() <= SMALL {
+            return Ok(false);
+        }
+        if let Some(file) = job.reflink(file)? {
+            job.finish(&file)?;
+            return Ok(true);
+        }
+        progress.no_reflinks.store(true, Ordering::Relaxed);
+    }
+    if donor.may_link && same_metadata(&job.meta, &job.xattrs, donor, meta) {
+        return Ok(job.link_from(donor));
+    }
+    Ok(false)
+}
+
+/// Makes `name` in `dir` a hard link to the donor; `false` where that fails.
+pub(crate) fn link(donor: &Donor, dir: &Dir, name: &[u8]) -> bool {
+    let (parent, old) = match donor.path.iter().rposition(|&b| b == b'/') {
+        Some(at) => (&donor.path[..at], &donor.path[at + 1..]),
+        None => (&donor.path[..0], &donor.path[..]),
+    };
+    donor.root.open_dir(parent).and_then(|from| dir.link_from(&from, old, name)).is_ok()
+}
+
+/// Would a link to the donor look like the file that `wanted` and `xattrs` describe?
+pub(crate) fn same_metadata(
+    wanted: &chunked_linux::Metadata,
+    xattrs: &[Xattr],
+    donor: &Donor,
+    meta: &Metadata,
+) -> bool {
+    let mtime = wanted.times.modification;
+    xattrs.is_empty()
+        && meta.mode() & 0o7777 == wanted.mode
+        && (meta.uid(), meta.gid()) == (wanted.uid, wanted.gid)
+        && (meta.mtime(), meta.mtime_nsec()) == (mtime.seconds, i64::from(mtime.nanos))
+        && !chunked_linux::has_xattrs(&donor.root, &donor.path)
 }

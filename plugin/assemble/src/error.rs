@@ -50,15 +50,13 @@ pub enum AssembleError {
         /// What was found.
         found: Digest,
     },
-    /// A file taken from another layer is not what the index said. The caller can fetch it instead.
-    #[error("entry {path:?}: the local file taken for it is not what the index says: {reason}")]
-    Donor {
-        /// Name in the archive, lossily.
+    /// Too many local files are not what the index says. The caller can plan anew, without them.
+    #[error("entry {path:?}: this and too many other local files are not what the index says: {reason}")]
+    Donors {
+        /// Name in the archive of the last one, lossily.
         path: String,
-        /// What is wrong with the donor.
+        /// What is wrong with it.
         reason: String,
-        /// Digest of the wanted content.
-        digest: Digest,
     },
     /// The layer's TOC describes what cannot be had from pieces; the whole blob can be unpacked instead.
     #[error("entry {path:?}: {reason}")]

@@ -2,7 +2,7 @@
 //!
 //! A layer is a sequence of raw tar bytes and payloads. For plain layers all of it comes through
 //! [`Extractor::stream`]; for zstd:chunked ones headers come through [`Extractor::raw`] and payloads through
-//! [`Extractor::pieces`], [`Extractor::donor`] and [`Extractor::long_file`]. Metadata is always read from the
+//! [`Extractor::pieces`], [`Extractor::donor`], [`Extractor::promised`] and [`Extractor::long_file`]. Metadata is always read from the
 //! real tar headers.
 
 use std::path::Path;
@@ -11,21 +11,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chunked_core::{Digest, Entry, Kind};
 use chunked_tar::{Event, Machine};
+use chunked_verify::Done;
 
-use crate::big::{BigFile, LongFile, Pending, Streamed};
+use crate::big::{BigFile, LongFile, Streamed};
 use crate::budget::Budget;
-use crate::content::{Content, Donor, FetchedPiece};
+use crate::content::{Content, Donor};
 use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
+use crate::known::{Known, join_all};
+use crate::pieces::FilePiece;
 use crate::place::Place;
 use crate::placed::Placed;
-use crate::report::Extracted;
+use crate::promise::{Promise, Promised};
+use crate::report::{Extracted, Progress};
+use crate::spare::Spare;
 use crate::unit::Pool;
 
 /// Files beyond this many bytes are written part by part.
 pub const BIG_FILE: u64 = 1 << 20;
-/// Streamed files whose digests may be pending at once: each has a thread.
-const PENDING_DIGESTS: usize = 4;
 
 /// What an [`Extractor`] works with.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Settings {
     pub budget: Arc<Budget>,
     /// True for the lowest layer of an image: whiteouts remove within the layer and leave nothing.
     pub base: bool,
+    /// Files that the node has, for a layer that comes whole: they need not take room twice.
+    pub known: Option<Arc<dyn Known>>,
 }
 
 /// The file whose payload is awaited.
@@ -63,7 +68,6 @@ pub struct Extractor {
     machine: Machine,
     place: Place,
     open: Open,
-    digests: Vec<Pending>,
 }
 
 impl Extractor {
@@ -72,12 +76,13 @@ impl Extractor {
     /// # Errors
     /// When the directory cannot be opened or no thread started.
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
+        let place = Place::new(root, settings.base)?;
+        let progress = Progress::new(place.root(), settings.known);
         Ok(Self {
-            place: Place::new(root, settings.base)?,
-            dispatcher: Dispatcher::new(settings.pool, settings.budget)?,
+            place,
+            dispatcher: Dispatcher::new(settings.pool, settings.budget, progress)?,
             machine: Machine::new(),
             open: Open::None,
-            digests: Vec::new(),
         })
     }
 
@@ -123,7 +128,7 @@ impl Extractor {
             self.open = Open::Small { placed, entry: Box::new(entry), data: Vec::new(), have: 0 };
             return Ok(());
         }
-        let job = placed.job(entry, Content::Inline(Vec::new()), None);
+        let job = placed.job(entry, Content::none(), None);
         self.dispatcher.push(job, 0)
     }
 
@@ -156,7 +161,7 @@ impl Extractor {
                 _ => None,
             };
             let real_size = sparse.as_ref().map_or(len, |sparse| sparse.real_size);
-            let job = placed.job(*entry, Content::Inline(Vec::new()), None);
+            let job = placed.job(*entry, Content::none(), None);
             let mut file = Box::new(Streamed::new(BigFile::create(job, real_size)?, sparse)?);
             for bytes in data {
                 file.write(bytes, &self.dispatcher);
@@ -171,15 +176,12 @@ impl Extractor {
         match std::mem::replace(&mut self.open, Open::None) {
             Open::None => Ok(()),
             Open::Small { placed, entry, data, have } => {
-                let job = placed.job(*entry, Content::Inline(data), None);
+                let job = placed.job(*entry, Content::Inline { data, twin: None }, None);
                 self.dispatcher.push(job, have)
             }
             Open::Big { file, .. } => {
-                self.digests.push(file.close(&self.dispatcher)?);
-                if self.digests.len() >= PENDING_DIGESTS {
-                    self.digests.remove(0).finish(&self.dispatcher.progress)?;
-                }
-                Ok(())
+                let digest = file.close(&self.dispatcher)?;
+                self.dispatcher.pend(digest)
             }
         }
     }
@@ -200,18 +202,66 @@ impl Extractor {
         }
     }
 
-    /// The file just announced has its content in another layer.
+    /// The file just announced has its content in another layer; `spare` in case that is bad.
     ///
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
-    pub fn donor(&mut self, size: u64, digest: Digest, donor: Donor) -> Result<(), AssembleError> {
+    pub fn donor(
+        &mut self,
+        size: u64,
+        digest: Digest,
+        donor: Donor,
+        spare: Spare,
+    ) -> Result<(), AssembleError> {
         let (placed, entry) = self.awaiting(size)?;
         self.dispatcher.charge(size.min(BIG_FILE))?;
-        let job = placed.job(entry, Content::Donor(donor), Some(digest));
+        let job = placed.job(entry, Content::Donor(donor, spare), Some(digest));
         self.dispatcher.push(job, size)
     }
 
-    /// The file just announced consists of fetched pieces, all at hand, together `size` bytes.
+    /// The file just announced has the content that `promised` tells of, sooner or later: earlier in this layer,
+    /// or in one that is being made. `check`: see [`Donor::check`].
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn promised(
+        &mut self,
+        size: u64,
+        digest: Digest,
+        promised: &Promised,
+        spare: Spare,
+        check: bool,
+    ) -> Result<(), AssembleError> {
+        let (placed, entry) = self.awaiting(size)?;
+        // What is waited for may be in the unit being filled.
+        self.dispatcher.flush()?;
+        let (permit, slot) = (self.dispatcher.permit(size.min(BIG_FILE)), self.dispatcher.slot());
+        self.dispatcher.progress.inodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.dispatcher.later(promised, move |progress, made| {
+            let mut parts = Vec::with_capacity(1);
+            let done = match made {
+                Some(made) => {
+                    let donor = Donor {
+                        root: made.root,
+                        path: made.path.to_vec(),
+                        may_link: false,
+                        fresh: true,
+                        check,
+                    };
+                    placed.job(entry, Content::Donor(donor, spare), Some(digest)).run(&mut parts, progress)
+                }
+                None => placed.job(entry, Content::none(), Some(digest)).fetch(&spare, &mut parts, progress),
+            };
+            match done {
+                Ok(()) => slot.fill(Done { parts, keep: Box::new(permit) }),
+                Err(error) => progress.fail(error),
+            }
+        });
+        Ok(())
+    }
+
+    /// The file just announced consists of pieces, all at hand, together `size` bytes; `promises` are kept when it
+    /// is complete.
     ///
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
@@ -219,11 +269,12 @@ impl Extractor {
         &mut self,
         size: u64,
         digest: Digest,
-        pieces: Vec<FetchedPiece>,
+        pieces: Vec<FilePiece>,
+        promises: Vec<Promise>,
     ) -> Result<(), AssembleError> {
         let (placed, entry) = self.awaiting(size)?;
         self.dispatcher.charge(size)?;
-        let job = placed.job(entry, Content::Pieces(pieces), Some(digest));
+        let job = placed.job(entry, Content::Pieces { pieces, promises }, Some(digest));
         self.dispatcher.push(job, size)
     }
 
@@ -236,7 +287,7 @@ impl Extractor {
         let (placed, entry) = self.awaiting(size)?;
         self.dispatcher.flush()?;
         self.dispatcher.progress.inodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let job = placed.job(entry, Content::Inline(Vec::new()), Some(digest));
+        let job = placed.job(entry, Content::none(), Some(digest));
         let file = BigFile::create(job, size)?;
         Ok(LongFile::new(&mut self.dispatcher, file, digest))
     }
@@ -249,12 +300,15 @@ impl Extractor {
         self.machine.finish()?;
         self.close()?;
         self.dispatcher.barrier()?;
+        // Before anything is linked to them, and before their directories get their times.
+        let twins = self.dispatcher.progress.take_twins();
+        if !twins.is_empty() {
+            join_all(&self.place.root(), twins, |work| self.dispatcher.run(work));
+            self.dispatcher.barrier()?;
+        }
         self.place.links()?;
         for job in self.place.directory_jobs()? {
             self.dispatcher.push(job, 0)?;
-        }
-        for digest in self.digests.drain(..) {
-            digest.finish(&self.dispatcher.progress)?;
         }
         self.dispatcher.barrier()?;
         let (diff_id, tar_bytes, progress) = self.dispatcher.finish()?;

@@ -1,7 +1,7 @@
 //! Work on one entry, done by any worker.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -10,10 +10,13 @@ use chunked_core::{Digest, Sparse, Xattr};
 use chunked_linux::{Dir, Metadata, NodeType, clone_file, set_fd_metadata};
 use chunked_verify::Part;
 
-use crate::content::{Content, FetchedPiece};
-use crate::decode::decode;
+use crate::content::{Content, Donor};
+use crate::donor::Taking;
 use crate::error::{AssembleError, lossy};
+use crate::known;
+use crate::pieces::{FilePiece, Target};
 use crate::report::{Progress, Stored};
+use crate::spare::Spare;
 
 /// One entry to make, in a directory that exists.
 #[derive(Debug)]
@@ -114,6 +117,19 @@ impl Job {
         set.map_err(self.io("setting its metadata"))
     }
 
+    /// Makes the file from its spare, because there is nothing else.
+    pub(crate) fn fetch(
+        self,
+        spare: &Spare,
+        parts: &mut Vec<Part>,
+        progress: &Progress,
+    ) -> Result<(), AssembleError> {
+        let What::File { size, digest: Some(digest), .. } = self.what else { return Ok(()) };
+        spare.make(&self, size, "nobody made it", parts, progress)?;
+        progress.stored(Stored { path: self.path.clone(), digest, size });
+        Ok(())
+    }
+
     /// Creates the file, which must not be there yet.
     pub(crate) fn create(&self) -> Result<File, AssembleError> {
         self.dir().create_file(self.name(), self.meta.mode).map_err(self.io("creating the file"))
@@ -135,59 +151,57 @@ impl Job {
         parts: &mut Vec<Part>,
         progress: &Progress,
     ) -> Result<(), AssembleError> {
-        let known = match content {
-            Content::Inline(data) if data.is_empty() && sparse.is_none() => {
+        let (known, promises) = match content {
+            Content::Inline { data, .. } if data.is_empty() && sparse.is_none() => {
                 let file = self.create()?;
                 self.finish(&file)?;
-                None
+                (None, Vec::new())
             }
-            Content::Inline(data) => {
-                let file = self.create()?;
-                write_inline(&file, &data, sparse).map_err(self.io("writing the file"))?;
-                self.finish(&file)?;
-                sparse.is_none().then(|| Digest::of_parts(&data))
-            }
-            Content::Pieces(pieces) => {
-                let mut file = self.create()?;
-                for piece in pieces {
-                    self.piece(&mut file, &piece, parts)?;
+            Content::Inline { data, twin } => {
+                let adopted = match &twin {
+                    Some(donor) => known::adopt(self, donor, &data, progress)?,
+                    None => false,
+                };
+                if !adopted {
+                    let file = self.create()?;
+                    write_inline(&file, &data, sparse).map_err(self.io("writing the file"))?;
+                    self.finish(&file)?;
                 }
-                self.finish(&file)?;
-                digest
+                let digest = digest.or_else(|| sparse.is_none().then(|| known::digest_of(&data)));
+                (digest, Vec::new())
             }
-            Content::Donor(donor) => {
-                crate::donor::Taking { job: self, donor: &donor, size, digest, progress }.run(parts)?;
-                digest
+            Content::Pieces { pieces, promises } => {
+                let file = self.create()?;
+                if pieces.iter().any(FilePiece::may_leave_a_hole) {
+                    file.set_len(size).map_err(self.io("setting the file's length"))?;
+                }
+                Target { file: &file, job: self, progress }.pieces(pieces, 0, parts)?;
+                self.finish(&file)?;
+                (digest, promises)
+            }
+            Content::Donor(donor, spare) => {
+                let (donor, spare) = (&donor, &spare);
+                Taking { job: self, donor, spare, size, digest, progress }.run(parts)?;
+                (digest, Vec::new())
             }
         };
         if let (Some(digest), true) = (known, size > 0) {
             progress.stored(Stored { path: self.path.clone(), digest, size });
         }
-        Ok(())
-    }
-
-    fn piece(
-        &self,
-        file: &mut File,
-        piece: &FetchedPiece,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
-        if let Some(bytes) = decode(&self.path, piece)? {
-            file.write_all(&bytes).map_err(self.io("writing the file"))?;
-            parts.push(Part::Bytes(bytes));
-        } else {
-            // A hole stays a hole; the length is set because it may be the last piece.
-            let end = file.stream_position().map_err(self.io("writing the file"))? + piece.len;
-            file.set_len(end).map_err(self.io("writing the file"))?;
-            file.seek(SeekFrom::Start(end)).map_err(self.io("writing the file"))?;
-            parts.push(Part::Zeros(piece.len));
+        for promise in promises {
+            promise.keep(&progress.made(&self.path, 0));
         }
         Ok(())
     }
 
-    /// Makes it a hard link to `name` in `from`.
-    pub(crate) fn link_from(&self, from: &Dir, name: &[u8]) -> std::io::Result<()> {
-        self.dir().link_from(from, name, self.name())
+    /// Makes it a hard link to `donor`; `false` where that fails.
+    pub(crate) fn link_from(&self, donor: &Donor) -> bool {
+        crate::donor::link(donor, self.dir(), self.name())
+    }
+
+    /// Removes what there is of it.
+    pub(crate) fn remove(&self) -> Result<(), AssembleError> {
+        self.dir().remove_all(self.name()).map_err(self.io("removing the incomplete file"))
     }
 
     /// Makes it a reflink of `donor`; `None` where that is not possible.
@@ -196,7 +210,7 @@ impl Job {
         match clone_file(&file, donor) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => {
-                self.dir().remove_all(self.name()).map_err(self.io("removing the empty file"))?;
+                self.remove()?;
                 Ok(None)
             }
             Err(source) => {
@@ -229,18 +243,4 @@ fn write_inline(file: &File, data: &[Bytes], sparse: Option<&Sparse>) -> std::io
         }
     }
     file.set_len(sparse.real_size)
-}
-
-trait OfParts {
-    fn of_parts(parts: &[Bytes]) -> Digest;
-}
-
-impl OfParts for Digest {
-    fn of_parts(parts: &[Bytes]) -> Digest {
-        let mut hasher = chunked_core::Hasher::new();
-        for part in parts {
-            hasher.update(part);
-        }
-        hasher.finish()
-    }
 }

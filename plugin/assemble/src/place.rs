@@ -74,6 +74,11 @@ impl Place {
         })
     }
 
+    /// The root of the tree.
+    pub(crate) fn root(&self) -> Arc<Dir> {
+        Arc::clone(&self.root)
+    }
+
     /// Finds the place of `entry`. `None`: nothing is to be made now (the root, directories, whiteouts that
     /// only remove, hard links).
     pub(crate) fn entry(

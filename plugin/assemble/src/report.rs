@@ -1,11 +1,15 @@
 //! What unpacking a layer leaves: counts while it runs, the result at its end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use chunked_core::Digest;
+use chunked_linux::Dir;
 use parking_lot::{Condvar, Mutex};
 
-use crate::AssembleError;
+use crate::error::{AssembleError, lossy};
+use crate::known::{Known, LargeTwin};
+use crate::promise::Made;
 
 /// A regular file of the layer, for the reuse index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +41,19 @@ pub struct Extracted {
     pub inodes: u64,
 }
 
+/// Spares (pieces or files that had to be fetched alone, because a local file was bad) that one attempt at a layer
+/// may cost: beyond that, planning anew is cheaper.
+const SPARES: usize = 64;
+
 /// State that a layer's workers share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
+    /// Root of the staging tree.
+    root: Arc<Dir>,
+    /// What the node has, for layers that are not planned.
+    pub(crate) known: Option<Arc<dyn Known>>,
+    spares: AtomicUsize,
+    twins: Mutex<Vec<LargeTwin>>,
     stored: Mutex<Vec<Stored>>,
     error: Mutex<Option<AssembleError>>,
     failed: AtomicBool,
@@ -51,6 +65,45 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    pub(crate) fn new(root: Arc<Dir>, known: Option<Arc<dyn Known>>) -> Self {
+        Self {
+            root,
+            known,
+            spares: AtomicUsize::new(0),
+            twins: Mutex::default(),
+            stored: Mutex::default(),
+            error: Mutex::default(),
+            failed: AtomicBool::default(),
+            running: Mutex::default(),
+            idle: Condvar::new(),
+            no_reflinks: AtomicBool::default(),
+            bytes: AtomicU64::default(),
+            inodes: AtomicU64::default(),
+        }
+    }
+
+    /// What is at `offset` of the finished part of the file at `path`.
+    pub(crate) fn made(&self, path: &[u8], offset: u64) -> Made {
+        Made { root: Arc::clone(&self.root), path: path.into(), offset }
+    }
+
+    /// Counts a bad local file.
+    pub(crate) fn spend_spare(&self, path: &[u8], reason: &str) -> Result<(), AssembleError> {
+        if self.spares.fetch_add(1, Ordering::Relaxed) < SPARES {
+            return Ok(());
+        }
+        Err(AssembleError::Donors { path: lossy(path), reason: reason.to_owned() })
+    }
+
+    /// A large file of which the node has a twin, to be joined with it when everything is written.
+    pub(crate) fn twin(&self, twin: LargeTwin) {
+        self.twins.lock().push(twin);
+    }
+
+    pub(crate) fn take_twins(&self) -> Vec<LargeTwin> {
+        std::mem::take(&mut self.twins.lock())
+    }
+
     pub(crate) fn stored(&self, file: Stored) {
         self.bytes.fetch_add(file.size.next_multiple_of(4096), Ordering::Relaxed);
         self.stored.lock().push(file);
@@ -94,6 +147,7 @@ impl Progress {
     pub(crate) fn forget(&self, path: &[u8]) {
         let below = |p: &[u8]| p.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
         self.stored.lock().retain(|file| file.path != path && !below(&file.path));
+        self.twins.lock().retain(|twin| twin.path() != path && !below(twin.path()));
     }
 
     pub(crate) fn take_stored(&self) -> Vec<Stored> {

@@ -48,7 +48,10 @@ pub(crate) struct Unit {
 impl Unit {
     /// Runs the steps; fills `slot` with the bytes in tar order. On an error the slot is dropped, which stops
     /// the hasher.
-    pub(crate) fn run(self, slot: Option<Slot>, progress: &Progress) {
+    pub(crate) fn run(mut self, slot: Option<Slot>, progress: &Progress) {
+        if let Some(known) = &progress.known {
+            crate::known::mark(&mut self.steps, &**known);
+        }
         let mut parts = Vec::with_capacity(self.steps.len() * 2);
         for step in self.steps {
             if progress.has_failed() {

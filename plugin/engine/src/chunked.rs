@@ -1,11 +1,19 @@
 //! A zstd:chunked layer: headers from the tar-split, payloads from donors and fetched pieces.
 
-use chunked_assemble::{AssembleError, BIG_FILE, Extracted, Extractor, FetchedPiece, is_long};
-use chunked_plan::{FileSource, Plan};
+use std::sync::Arc;
+
+use chunked_assemble::{
+    AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FilePiece, LocalPiece, Promise, Promised, Refetch,
+    Spare, is_long,
+};
+use chunked_plan::{FileSource, PieceSource, Plan};
 use chunked_toc::{FileCursor, LayerIndex, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
 
-use crate::reuse::Donors;
+use crate::in_flight::Claims;
+use crate::repeats::Repeats;
+use crate::reuse::{Donors, NodeDonor};
 use crate::source::{Source, SourceError};
+use crate::spare::{described, spare};
 
 /// How a layer by ranges went wrong.
 #[derive(Debug)]
@@ -47,83 +55,129 @@ impl From<SourceError> for ChunkedError {
 }
 
 /// Everything one layer is built from.
-pub(crate) struct Build<'a> {
-    pub(crate) index: &'a LayerIndex,
-    pub(crate) plan: &'a Plan<chunked_store::Donor>,
-    pub(crate) donors: Donors,
-    pub(crate) source: Source,
+pub(crate) struct Build {
+    pub(crate) index: Arc<LayerIndex>,
+    pub(crate) plan: Arc<Plan<NodeDonor>>,
     pub(crate) extractor: Extractor,
+    pub(crate) supply: Supply,
 }
 
-impl Build<'_> {
+/// Where pieces and files come from.
+pub(crate) struct Supply {
+    pub(crate) source: Source,
+    pub(crate) donors: Donors,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) refetch: Arc<dyn Refetch>,
+    pub(crate) repeats: Repeats,
+}
+
+impl Build {
     /// Runs the layer through the extractor. Blocks on the network and the disk.
     pub(crate) fn run(mut self) -> Result<Extracted, ChunkedError> {
-        let mut split = TarSplit::open(&self.index.tar_split, self.index.tar_split_len)?;
-        let mut cursor = FileCursor::new(&self.index.toc);
+        let index = Arc::clone(&self.index);
+        let mut split = TarSplit::open(&index.tar_split, index.tar_split_len)?;
+        let mut cursor = FileCursor::new(&index.toc);
         while let Some(item) = split.next()? {
             match item {
                 SplitItem::Segment(bytes) => self.extractor.raw(bytes.into())?,
                 SplitItem::File { size: 0, .. } => {}
                 SplitItem::File { name, size, .. } => {
                     let at = cursor.find(&name, size)?;
-                    self.file(at)?;
+                    self.file(&index.toc, at)?;
                 }
             }
         }
         Ok(self.extractor.finish()?)
     }
 
-    fn file(&mut self, at: usize) -> Result<(), ChunkedError> {
+    fn file(&mut self, toc: &Toc, at: usize) -> Result<(), ChunkedError> {
         let lost = || ChunkedError::Whole("its plan does not fit its TOC".into());
-        let toc: &Toc = &self.index.toc;
         let file = toc.files.get(at).ok_or_else(lost)?;
-        if let FileSource::Donor(donor) = self.plan.sources.get(at).ok_or_else(lost)? {
-            let opened = self.donors.open(donor).map_err(|error| AssembleError::Donor {
-                path: String::from_utf8_lossy(&file.name).into_owned(),
-                reason: error.to_string(),
-                digest: file.digest,
-            })?;
-            return Ok(self.extractor.donor(file.size, file.digest, opened)?);
-        }
-        let pieces = toc.pieces_of(file);
-        let long = |piece: &Piece| is_long(piece.len, piece.blob.len());
-        if file.size > BIG_FILE || pieces.iter().any(long) {
-            return self.long_file(file, pieces);
-        }
-        let mut fetched = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            fetched.push(fetch(&mut self.source, piece)?);
-        }
-        Ok(self.extractor.pieces(file.size, file.digest, fetched)?)
+        let plan = Arc::clone(&self.plan);
+        let (size, digest) = (file.size, file.digest);
+        let spare = Spare { from: Arc::clone(&self.supply.refetch), file: at };
+        let promised = match plan.sources.get(at).ok_or_else(lost)? {
+            FileSource::Fetch => return self.by_pieces(toc, at, file, &[]),
+            FileSource::Pieces(sources) => return self.by_pieces(toc, at, file, sources),
+            FileSource::Donor(NodeDonor::Layer(donor)) => match self.supply.donors.open(donor) {
+                Ok(donor) => return Ok(self.extractor.donor(size, digest, donor, spare)?),
+                Err(_) => Promised::broken(),
+            },
+            FileSource::Donor(NodeDonor::InFlight(promised)) => promised.clone(),
+            FileSource::Repeat(first) => {
+                self.supply.repeats.file(*first).ok_or(ChunkedError::Order(file.range.start))?
+            }
+        };
+        let check = self.supply.donors.check();
+        Ok(self.extractor.promised(size, digest, &promised, spare, check)?)
     }
 
-    fn long_file(&mut self, file: &TocFile, pieces: &[Piece]) -> Result<(), ChunkedError> {
+    /// A file of which at least some pieces are fetched. `sources` may be shorter than its pieces: those beyond
+    /// are.
+    fn by_pieces(
+        &mut self,
+        toc: &Toc,
+        at: usize,
+        file: &TocFile,
+        sources: &[PieceSource<NodeDonor>],
+    ) -> Result<(), ChunkedError> {
+        let supply = &mut self.supply;
+        let mut promises: Vec<Promise> = supply.repeats.promise_file(at).into_iter().collect();
+        promises.extend(supply.claims.promise(&(file.digest, file.size)));
+        let pieces = toc.pieces_of(file);
+        let sources = sources.iter().chain(std::iter::repeat(&PieceSource::Fetch));
+        let all = file.pieces.clone().zip(pieces).zip(sources);
+        let long = |piece: &Piece| is_long(piece.len, piece.blob.len());
+        if file.size <= BIG_FILE && !pieces.iter().any(long) {
+            let ready = all.map(|((number, piece), source)| supply.piece(number, piece, source));
+            let ready = ready.collect::<Result<_, _>>()?;
+            return Ok(self.extractor.pieces(file.size, file.digest, ready, promises)?);
+        }
         let mut long_file = self.extractor.long_file(file.size, file.digest)?;
-        for piece in pieces {
-            if piece.kind == PieceKind::Hole || !is_long(piece.len, piece.blob.len()) {
-                long_file.piece(fetch(&mut self.source, piece)?)?;
+        for ((number, piece), source) in all {
+            let fetched = matches!(source, PieceSource::Fetch) && piece.kind == PieceKind::Data;
+            if !fetched || !long(piece) {
+                long_file.piece(supply.piece(number, piece, source)?)?;
                 continue;
             }
-            let mut reader = self.source.reader(piece.blob);
-            let done = long_file.long_piece(&described(piece), &mut reader);
+            let promise = supply.repeats.promise_piece(number);
+            let mut reader = supply.source.reader(piece.blob);
+            let done = long_file.long_piece(&described(piece), &mut reader, promise);
             // The decoder's error hides the transfer's.
             if let Some(error) = reader.error {
                 return Err(error.into());
             }
             done?;
         }
-        Ok(long_file.finish()?)
+        Ok(long_file.finish(promises)?)
     }
 }
 
-fn described(piece: &Piece) -> FetchedPiece {
-    FetchedPiece { offset: piece.blob.start, len: piece.len, digest: piece.digest, frames: None }
-}
-
-fn fetch(source: &mut Source, piece: &Piece) -> Result<FetchedPiece, ChunkedError> {
-    let mut fetched = described(piece);
-    if piece.kind == PieceKind::Data {
-        fetched.frames = Some(source.take(piece.blob)?);
+impl Supply {
+    fn piece(
+        &mut self,
+        number: u32,
+        piece: &Piece,
+        source: &PieceSource<NodeDonor>,
+    ) -> Result<FilePiece, ChunkedError> {
+        let chunk = match source {
+            PieceSource::Fetch => {
+                let mut fetched = described(piece);
+                if piece.kind == PieceKind::Data {
+                    fetched.frames = Some(self.source.take(piece.blob)?);
+                }
+                return Ok(FilePiece::Fetched(fetched, self.repeats.promise_piece(number)));
+            }
+            PieceSource::Donor(NodeDonor::Layer(donor), offset) => match self.donors.root(donor) {
+                Ok(root) => Chunk::Donor { root, path: donor.path.as_slice().into(), offset: *offset },
+                Err(_) => Chunk::Repeat(Promised::broken()),
+            },
+            PieceSource::Donor(NodeDonor::InFlight(promised), _) => Chunk::Repeat(promised.clone()),
+            PieceSource::Repeat(first) => {
+                Chunk::Repeat(self.repeats.piece(*first).ok_or(ChunkedError::Order(piece.blob.start))?)
+            }
+        };
+        let refetch = Arc::clone(&self.refetch);
+        Ok(FilePiece::Local(LocalPiece { spare: spare(piece), chunk, refetch }))
     }
-    Ok(fetched)
 }

@@ -1,8 +1,8 @@
 //! Jobs: single flight per layer, bounded in number, independent of who asked.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::Pool;
@@ -16,8 +16,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::EngineError;
+use crate::in_flight::InFlight;
 use crate::job::Job;
 use crate::report::{Counters, JobStatus, LayerReport, Mode, Seconds, status};
+use crate::reuse::Linked;
 
 /// Bounds and costs, from the configuration.
 #[derive(Debug, Clone)]
@@ -72,6 +74,9 @@ pub(crate) struct Inner {
     pub(crate) options: EngineOptions,
     places: Semaphore,
     jobs: Mutex<HashMap<Key, Running>>,
+    pub(crate) in_flight: Arc<InFlight>,
+    /// What layers of each image were linked to, while any of them is being made. By digest of the config.
+    linked: Mutex<HashMap<Digest, Weak<Linked>>>,
     /// One flush at a time serves all layers.
     pub(crate) flushing: tokio::sync::Mutex<()>,
     /// Calls that wait for a layer.
@@ -117,6 +122,8 @@ impl Engine {
             options,
             places,
             jobs,
+            in_flight: Arc::default(),
+            linked: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             waiting,
         })))
@@ -191,6 +198,8 @@ impl Engine {
             layer: layer.clone(),
             flavour,
             counters: Arc::clone(&counters),
+            place: self.0.in_flight.place(),
+            linked: self.0.linked(image.config_digest),
         };
         let task = tokio::spawn(run(job, key, sender));
         let running = Running {
@@ -201,6 +210,24 @@ impl Engine {
         };
         jobs.insert(key, running);
         Ok(Joined::Job(outcome))
+    }
+}
+
+impl Inner {
+    /// Bytes that all jobs together have fetched so far: while that grows, waiting is worth it.
+    pub(crate) fn fetched(&self) -> u64 {
+        self.jobs.lock().values().map(|job| job.counters.fetched.load(Ordering::Relaxed)).sum()
+    }
+
+    fn linked(&self, image: Digest) -> Arc<Linked> {
+        let mut all = self.linked.lock();
+        all.retain(|_, linked| linked.strong_count() > 0);
+        let known = all.get(&image).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let linked = Arc::<Linked>::default();
+            all.insert(image, Arc::downgrade(&linked));
+            linked
+        })
     }
 }
 

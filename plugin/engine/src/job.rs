@@ -5,23 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Settings};
+use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Settings};
 use chunked_core::{ByteRange, Causes};
 use chunked_fetch::FetchError;
 use chunked_plan::Plan;
 use chunked_registry::{Blob, ErrorKind, Image, Layer};
 use chunked_store::{Flavour, NewFile, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
+use parking_lot::Mutex;
 
-use crate::chunked::{Build, ChunkedError};
+use crate::chunked::{Build, ChunkedError, Supply};
 use crate::engine::Inner;
 use crate::error::EngineError;
+use crate::in_flight::Claims;
 use crate::plain::{self, PlainError};
+use crate::repeats::Repeats;
 use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
-use crate::reuse::{Donors, Policy, StoreReuse};
+use crate::reuse::{Donors, Linked, NodeDonor, Policy, Sources, StoreKnown};
 use crate::source::{BlobReader, Source};
+use crate::spare::BlobSpare;
 
-/// Attempts with donors before the layer is pulled without any: each one learns of at least one bad donor.
+/// Attempts with donors before the layer is pulled without any: one that trusts them, then some that read them all
+/// before they plan.
 const ATTEMPTS: usize = 4;
 
 pub(crate) struct Job {
@@ -30,6 +35,10 @@ pub(crate) struct Job {
     pub(crate) layer: Layer,
     pub(crate) flavour: Flavour,
     pub(crate) counters: Arc<Counters>,
+    /// Its place among the jobs that wait for one another's files.
+    pub(crate) place: u64,
+    /// What the image's layers were linked to.
+    pub(crate) linked: Arc<Linked>,
 }
 
 /// A layer's tree in staging, not yet compared with the config.
@@ -40,6 +49,10 @@ struct Built {
     reason: Option<String>,
     files_reused: u64,
     bytes_reused: u64,
+    /// Given back when the layer can be found in the store.
+    claims: Option<Arc<Claims>>,
+    /// Large files in chunks, for the index.
+    index: Option<Arc<LayerIndex>>,
 }
 
 /// How an attempt ended short of an error.
@@ -141,11 +154,11 @@ impl Job {
         for attempt in 0..=ATTEMPTS {
             policy.off = attempt == ATTEMPTS;
             let started = Instant::now();
-            let plan = Arc::new(self.plan(index, &policy).await?);
+            let (plan, claims) = self.plan(index, policy).await?;
             seconds.plan += elapsed(started);
             tracing::info!(layer = %self.layer.blob, attempt, plan = %plan.summary(), "planned");
             let started = Instant::now();
-            let result = self.attempt(blob, index, &plan, policy.clone()).await?;
+            let result = self.attempt(blob, index, &plan, claims, policy).await?;
             seconds.transfer += elapsed(started);
             match result {
                 Attempt::Built(built) => return Ok(Ok(*built)),
@@ -159,12 +172,18 @@ impl Job {
     async fn plan(
         &self,
         index: &Arc<LayerIndex>,
-        policy: &Policy,
-    ) -> Result<Plan<chunked_store::Donor>, EngineError> {
-        let (index, policy, inner) = (Arc::clone(index), policy.clone(), Arc::clone(&self.inner));
+        policy: Policy,
+    ) -> Result<(Arc<Plan<NodeDonor>>, Arc<Claims>), EngineError> {
+        let (index, inner, place) = (Arc::clone(index), Arc::clone(&self.inner), self.place);
+        let registry: Arc<str> = self.image.reference.host.as_str().into();
         self.blocking(move || {
-            let reuse = StoreReuse { store: &inner.store, policy: &policy };
-            chunked_plan::plan(&index.toc, &reuse, &inner.options.costs)
+            let (store, in_flight) = (&*inner.store, &inner.in_flight);
+            let registry = &registry;
+            let sources = Sources { store, in_flight, registry, place, policy, claims: Mutex::default() };
+            let plan = chunked_plan::plan(&index.toc, &sources, &inner.options.costs);
+            // A layer without files claims nothing.
+            let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
+            (Arc::new(plan), Arc::new(claims))
         })
         .await
     }
@@ -173,22 +192,49 @@ impl Job {
         &self,
         blob: &Blob,
         index: &Arc<LayerIndex>,
-        plan: &Arc<Plan<chunked_store::Donor>>,
+        plan: &Arc<Plan<NodeDonor>>,
+        claims: Arc<Claims>,
         policy: Policy,
     ) -> Result<Attempt, EngineError> {
         self.counters.enter(Phase::Transferring);
         self.counters.wanted.store(plan.fetch_bytes, std::sync::atomic::Ordering::Relaxed);
         self.counters.reused.store(plan.reused_bytes, std::sync::atomic::Ordering::Relaxed);
-        let (staging, extractor, _) = self.extractor()?;
-        let segments =
-            chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), self.inner.options.fetch.clone());
-        let source = Source::new(segments, Arc::clone(&self.counters));
-        let donors = Donors::new(self.siblings()?, policy.check);
-        let (index, planned) = (Arc::clone(index), Arc::clone(plan));
-        let result = self
-            .blocking(move || Build { index: &index, plan: &planned, donors, source, extractor }.run())
-            .await?;
-        self.judge(result, staging, plan, policy)
+        let (staging, extractor, _) = self.extractor(None)?;
+        let options = self.inner.options.fetch.clone();
+        let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), options.clone());
+        let supply = Supply {
+            source: Source::new(segments, Arc::clone(&self.counters)),
+            donors: self.donors(policy.verify)?,
+            claims: Arc::clone(&claims),
+            refetch: Arc::new(BlobSpare {
+                layer: self.layer.blob,
+                index: Arc::clone(index),
+                blob: blob.clone(),
+                options,
+                counters: Arc::clone(&self.counters),
+                runtime: tokio::runtime::Handle::current(),
+            }),
+            repeats: Repeats::of(plan),
+        };
+        let build = Build { index: Arc::clone(index), plan: Arc::clone(plan), extractor, supply };
+        let patience = crate::in_flight::Patience::watch(&self.inner, plan);
+        let result = self.blocking(move || build.run()).await?;
+        drop(patience);
+        let attempt = self.judge(result, staging, plan, policy)?;
+        Ok(match attempt {
+            Attempt::Built(mut built) => {
+                built.claims = Some(claims);
+                built.index = Some(Arc::clone(index));
+                Attempt::Built(built)
+            }
+            again => again,
+        })
+    }
+
+    /// Opens donors for this layer.
+    fn donors(&self, check: bool) -> Result<Donors, EngineError> {
+        let store = Arc::clone(&self.inner.store);
+        Ok(Donors::new(store, self.siblings()?, Arc::clone(&self.linked), check))
     }
 
     /// Layers of this image that are in the store.
@@ -207,15 +253,15 @@ impl Job {
         &self,
         result: Result<Extracted, ChunkedError>,
         staging: Staging,
-        plan: &Plan<chunked_store::Donor>,
+        plan: &Plan<NodeDonor>,
         mut policy: Policy,
     ) -> Result<Attempt, EngineError> {
         let layer = self.layer.blob;
         let extracted = match result {
             Ok(extracted) => extracted,
-            Err(ChunkedError::Assemble(AssembleError::Donor { path, reason, digest })) => {
-                tracing::warn!(%layer, path, reason, "a local file is not what the index says; fetching it instead");
-                policy.bad.insert(digest);
+            Err(ChunkedError::Assemble(error @ AssembleError::Donors { .. })) => {
+                tracing::warn!(%layer, %error, "planning anew");
+                policy.verify = true;
                 return Ok(Attempt::Again(policy));
             }
             Err(ChunkedError::Whole(reason)) => return Ok(Attempt::Whole(reason)),
@@ -231,9 +277,9 @@ impl Job {
             Err(ChunkedError::Toc(source)) => return Err(EngineError::Toc { layer, source }),
             Err(ChunkedError::Assemble(source)) => return Err(EngineError::Assemble { layer, source }),
         };
-        if extracted.diff_id != self.layer.diff_id && plan.reused_files > 0 && !policy.check {
+        if extracted.diff_id != self.layer.diff_id && plan.reused_files > 0 && !policy.verify {
             tracing::warn!(%layer, "DiffID mismatch with local files in use; trying again with each of them checked");
-            policy.check = true;
+            policy.verify = true;
             return Ok(Attempt::Again(policy));
         }
         Ok(Attempt::Built(Box::new(Built {
@@ -243,6 +289,8 @@ impl Job {
             reason: None,
             files_reused: plan.reused_files,
             bytes_reused: plan.reused_bytes,
+            claims: None,
+            index: None,
         })))
     }
 
@@ -256,7 +304,8 @@ impl Job {
         self.counters.enter(Phase::Transferring);
         self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
         let started = Instant::now();
-        let (staging, extractor, budget) = self.extractor()?;
+        let donors = self.donors(false)?;
+        let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })))?;
         let segments = chunked_fetch::fetch_all(blob.clone());
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
         let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
@@ -266,10 +315,22 @@ impl Job {
             PlainError::Assemble(source) => EngineError::Assemble { layer, source },
         })?;
         seconds.transfer += elapsed(started);
-        Ok(Built { staging, extracted, mode: Mode::Whole, reason, files_reused: 0, bytes_reused: 0 })
+        Ok(Built {
+            staging,
+            extracted,
+            mode: Mode::Whole,
+            reason,
+            files_reused: 0,
+            bytes_reused: 0,
+            claims: None,
+            index: None,
+        })
     }
 
-    fn extractor(&self) -> Result<(Staging, Extractor, Arc<Budget>), EngineError> {
+    fn extractor(
+        &self,
+        known: Option<Arc<dyn Known>>,
+    ) -> Result<(Staging, Extractor, Arc<Budget>), EngineError> {
         let layer = self.layer.blob;
         let staging = self.inner.store.stage().map_err(|source| EngineError::Store { layer, source })?;
         let budget = Budget::new(self.inner.options.memory_per_layer);
@@ -277,6 +338,7 @@ impl Job {
             pool: Arc::clone(&self.inner.pool),
             budget: Arc::clone(&budget),
             base: self.flavour == Flavour::Base,
+            known,
         };
         let extractor = Extractor::new(staging.fs(), settings)
             .map_err(|source| EngineError::Assemble { layer, source })?;
@@ -286,7 +348,11 @@ impl Job {
     async fn commit(&self, built: Built, mut seconds: Seconds) -> Result<LayerReport, EngineError> {
         self.counters.enter(Phase::Committing);
         let started = Instant::now();
-        let files = built.extracted.files.len() as u64;
+        let stored = built.extracted.files.into_iter();
+        let files: Vec<_> =
+            stored.map(|file| NewFile { path: file.path, digest: file.digest, size: file.size }).collect();
+        let number = files.len() as u64;
+        let chunks = built.index.map(|index| crate::chunks::of(&index.toc, &files)).unwrap_or_default();
         let new = NewLayer {
             diff_id: self.layer.diff_id,
             flavour: self.flavour,
@@ -295,18 +361,14 @@ impl Job {
             bytes: built.extracted.bytes,
             inodes: built.extracted.inodes,
             shared: Usage::default(),
-            files: built
-                .extracted
-                .files
-                .into_iter()
-                .map(|file| NewFile { path: file.path, digest: file.digest, size: file.size })
-                .collect(),
-            chunks: Vec::new(),
+            files,
+            chunks,
             origin: Some(self.image.reference.host.clone()),
         };
         let (inner, staging) = (Arc::clone(&self.inner), built.staging);
         let pin = self.blocking(move || inner.store.commit_layer(staging, new)).await?;
         let pin = pin.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
+        drop(built.claims);
         seconds.commit = elapsed(started);
         let report = LayerReport {
             blob: self.layer.blob,
@@ -316,7 +378,7 @@ impl Job {
             bytes_total: self.layer.size,
             bytes_fetched: self.counters.fetched.load(std::sync::atomic::Ordering::Relaxed),
             bytes_reused: built.bytes_reused,
-            files,
+            files: number,
             files_reused: built.files_reused,
             seconds,
             pin,

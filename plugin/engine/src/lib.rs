@@ -7,14 +7,18 @@
 //! It must not speak to containerd, and must not answer for a layer whose DiffID was not recomputed.
 
 mod chunked;
+mod chunks;
 mod engine;
 mod error;
 mod flush;
+mod in_flight;
 mod job;
 mod plain;
+mod repeats;
 mod report;
 mod reuse;
 mod source;
+mod spare;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{Check, EngineError};

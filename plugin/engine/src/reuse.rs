@@ -1,54 +1,131 @@
-//! The plan's view of the layer store.
+//! What the node has, for the plan; and the plan's donors, opened for the extractor.
+//!
+//! Sources are asked in order, each for what those before it lack: layers of the store, then what other jobs are
+//! fetching now. A source says with each donor how far it may be used: only files of our own store may be
+//! hard-linked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chunked_assemble::Donor;
-use chunked_core::Digest;
+use chunked_assemble::{Donor, Known, Promised};
+use chunked_core::{Digest, Hasher};
 use chunked_linux::Dir;
 use chunked_plan::Reuse;
-use chunked_store::Store;
+use chunked_store::{LayerPin, Store};
+use parking_lot::Mutex;
+
+use crate::in_flight::{Claims, InFlight, Key};
 
 /// How donors are treated, decided anew for each attempt at a layer.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Policy {
     /// Take nothing from other layers.
     pub(crate) off: bool,
-    /// Check every donor against its digest, because the DiffID did not match without.
-    pub(crate) check: bool,
-    /// Contents whose donors turned out bad.
-    pub(crate) bad: HashSet<Digest>,
+    /// Read every donor before planning with it, and check it again when it is used: an attempt without showed
+    /// that some are bad.
+    pub(crate) verify: bool,
 }
 
-/// Looks files up in the store.
-#[derive(Debug)]
-pub(crate) struct StoreReuse<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) policy: &'a Policy,
+/// A file on the node, or on its way to it.
+#[derive(Debug, Clone)]
+pub(crate) enum NodeDonor {
+    /// Of a layer in the store.
+    Layer(chunked_store::Donor),
+    /// Of a layer that is being made.
+    InFlight(Promised),
 }
 
-impl Reuse for StoreReuse<'_> {
-    type Donor = chunked_store::Donor;
-
-    fn lookup(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Self::Donor>> {
-        if self.policy.off {
-            return wanted.iter().map(|_| None).collect();
-        }
-        let mut found = self.store.lookup(wanted);
-        for ((digest, _), donor) in wanted.iter().zip(&mut found) {
-            if self.policy.bad.contains(digest) {
-                *donor = None;
-            }
-        }
-        found
+impl From<Promised> for NodeDonor {
+    fn from(promised: Promised) -> Self {
+        Self::InFlight(promised)
     }
 }
 
-/// Turns the store's donors into the extractor's.
+/// All sources, as one job's plan sees them.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) in_flight: &'a Arc<InFlight>,
+    /// Host, with port if any, of the registry that the layer is pulled from.
+    pub(crate) registry: &'a Arc<str>,
+    /// The job's place among those in flight.
+    pub(crate) place: u64,
+    pub(crate) policy: Policy,
+    /// What the look-up claimed.
+    pub(crate) claims: Mutex<Option<Claims>>,
+}
+
+impl Sources<'_> {
+    /// Files that are here.
+    fn files(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
+        if self.policy.off {
+            return Vec::new();
+        }
+        let mut found = self.store.lookup(wanted);
+        if self.policy.verify {
+            for (key, donor) in wanted.iter().zip(&mut found) {
+                donor.take_if(|donor| !holds(donor, 0, key));
+            }
+        }
+        found.into_iter().map(|donor| donor.map(NodeDonor::Layer)).collect()
+    }
+}
+
+impl Reuse for Sources<'_> {
+    type Donor = NodeDonor;
+
+    fn lookup(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
+        let (found, claims) = self.in_flight.claim(self.registry, self.place, wanted, || self.files(wanted));
+        *self.claims.lock() = Some(claims);
+        found
+    }
+
+    fn lookup_chunks(&self, wanted: &[Key]) -> Vec<Option<(NodeDonor, u64)>> {
+        if self.policy.off {
+            return Vec::new();
+        }
+        let found = self.store.lookup_chunks(wanted).into_iter().zip(wanted);
+        found
+            .map(|(chunk, key)| {
+                let chunk = chunk?;
+                let good = !self.policy.verify || holds(&chunk.donor, chunk.offset, key);
+                good.then_some((NodeDonor::Layer(chunk.donor), chunk.offset))
+            })
+            .collect()
+    }
+}
+
+/// Reads the donor: has it this content at `offset`?
+fn holds(donor: &chunked_store::Donor, offset: u64, (digest, len): &Key) -> bool {
+    let read = || {
+        use std::os::unix::fs::FileExt;
+        let file = Dir::open(&donor.root)?.open_file(&donor.path)?;
+        let (mut hasher, mut buffer, mut done) = (Hasher::new(), vec![0; 256 * 1024], 0);
+        while done < *len {
+            let room = usize::try_from(*len - done).unwrap_or(usize::MAX).min(buffer.len());
+            let n = file.read_at(&mut buffer[..room], offset + done)?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            done += n as u64;
+        }
+        std::io::Result::Ok(hasher.finish())
+    };
+    read().is_ok_and(|found| found == *digest)
+}
+
+/// Files that hard links were made to, by layer and path.
+pub(crate) type Linked = Mutex<HashSet<(u64, Vec<u8>)>>;
+
+/// Opens donors for the extractor.
 #[derive(Debug)]
 pub(crate) struct Donors {
-    roots: HashMap<u64, Arc<Dir>>,
-    linked: HashSet<(u64, Vec<u8>)>,
+    store: Arc<Store>,
+    /// Roots of layers, which cannot be deleted meanwhile.
+    roots: Mutex<HashMap<u64, (Arc<Dir>, LayerPin)>>,
+    /// Donors are linked once at most for all layers of an image, so that no two files of it become one.
+    linked: Arc<Linked>,
     /// Layers of the same image: a hard link between two of them would show in the merged tree as one file with
     /// two names.
     same_image: HashSet<u64>,
@@ -56,23 +133,45 @@ pub(crate) struct Donors {
 }
 
 impl Donors {
-    pub(crate) fn new(same_image: HashSet<u64>, check: bool) -> Self {
-        Self { roots: HashMap::new(), linked: HashSet::new(), same_image, check }
+    pub(crate) fn new(store: Arc<Store>, same_image: HashSet<u64>, linked: Arc<Linked>, check: bool) -> Self {
+        Self { store, roots: Mutex::default(), linked, same_image, check }
     }
 
-    /// The donor to open. A layer that vanished since the look-up gives an error when it is opened.
-    pub(crate) fn open(&mut self, donor: &chunked_store::Donor) -> std::io::Result<Donor> {
+    /// Are whole files to be checked against their digests?
+    pub(crate) fn check(&self) -> bool {
+        self.check
+    }
+
+    /// The root of the donor's layer. An error means that the layer vanished since the look-up.
+    pub(crate) fn root(&self, donor: &chunked_store::Donor) -> std::io::Result<Arc<Dir>> {
+        let mut roots = self.roots.lock();
         let id = donor.layer.get();
-        let root = match self.roots.get(&id) {
-            Some(root) => Arc::clone(root),
-            None => {
-                let root = Arc::new(Dir::open(&donor.root)?);
-                self.roots.insert(id, Arc::clone(&root));
-                root
-            }
-        };
-        // Each donor is linked once at most, so that no two files of this layer become one.
-        let may_link = !self.same_image.contains(&id) && self.linked.insert((id, donor.path.clone()));
-        Ok(Donor { root, path: donor.path.clone(), may_link, check: self.check })
+        if let Some((root, _)) = roots.get(&id) {
+            return Ok(Arc::clone(root));
+        }
+        let pin = self.store.pin(donor.layer).ok_or(std::io::ErrorKind::NotFound)?;
+        let root = Arc::new(Dir::open(&donor.root)?);
+        roots.insert(id, (Arc::clone(&root), pin));
+        Ok(root)
+    }
+
+    /// The donor to open.
+    pub(crate) fn open(&self, donor: &chunked_store::Donor) -> std::io::Result<Donor> {
+        let (root, id) = (self.root(donor)?, donor.layer.get());
+        let may_link = !self.same_image.contains(&id) && self.linked.lock().insert((id, donor.path.clone()));
+        Ok(Donor { root, path: donor.path.clone(), may_link, fresh: false, check: self.check })
+    }
+}
+
+/// The store's files for a layer that comes whole.
+#[derive(Debug)]
+pub(crate) struct StoreKnown {
+    pub(crate) donors: Donors,
+}
+
+impl Known for StoreKnown {
+    fn find(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Donor>> {
+        let found = self.donors.store.lookup(wanted).into_iter();
+        found.map(|donor| self.donors.open(&donor?).ok()).collect()
     }
 }

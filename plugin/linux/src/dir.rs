@@ -58,7 +58,16 @@ impl Dir {
     /// Opens the regular file at `path` beneath this one for reading; no component may be a symlink. Opening
     /// never blocks on a FIFO and never gives anything but a regular file.
     pub fn open_file(&self, path: &[u8]) -> Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        self.open_regular(path, OFlags::RDONLY)
+    }
+
+    /// The same for reading and writing.
+    pub fn open_file_to_write(&self, path: &[u8]) -> Result<File> {
+        self.open_regular(path, OFlags::RDWR)
+    }
+
+    fn open_regular(&self, path: &[u8], access: OFlags) -> Result<File> {
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = fs::openat2(&self.0, relative(path), flags, Mode::empty(), confined())?;
         if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -97,6 +106,11 @@ impl Dir {
     /// Makes `name` in this directory a hard link to `old_name` in `old`; never follows a symlink.
     pub fn link_from(&self, old: &Dir, old_name: &[u8], name: &[u8]) -> Result<()> {
         Ok(fs::linkat(&old.0, component(old_name)?, &self.0, component(name)?, AtFlags::empty())?)
+    }
+
+    /// Gives `name` the new name `to` in this directory, in place of what has that name.
+    pub fn rename(&self, name: &[u8], to: &[u8]) -> Result<()> {
+        Ok(fs::renameat(&self.0, component(name)?, &self.0, component(to)?)?)
     }
 
     /// Removes `name` and, if it is a directory, everything below it. Nothing there is no error.

@@ -6,8 +6,9 @@
 //!
 //! # Which ranges
 //!
-//! A file that the node has comes from there; of all others every data piece is fetched, holes are not. The
-//! pieces' ranges are joined where they touch. What lies between two of them is a *gap*: tar headers, holes,
+//! A file that the node has comes from there. Of all others each piece that the node has, as a part of some file,
+//! comes from there; holes come from nowhere; what repeats an earlier file or piece of the layer is taken from
+//! that; the rest is fetched. The pieces' ranges are joined where they touch. What lies between two of them is a *gap*: tar headers, holes,
 //! files that are not needed. A request costs about a round trip, so a gap that arrives faster than that is
 //! better downloaded and thrown away. Gaps are filled smallest first:
 //!
@@ -30,5 +31,5 @@ mod ranges;
 mod summary;
 
 pub use costs::Costs;
-pub use planning::{FileSource, Plan, Reuse, plan};
+pub use planning::{FileSource, MAX_REUSED_PIECE, PieceSource, Plan, Reuse, plan};
 pub use summary::Summary;

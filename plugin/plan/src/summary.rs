@@ -11,8 +11,12 @@ pub struct Summary {
     pub files: u64,
     /// Of these, files that the node has.
     pub reused_files: u64,
-    /// Bytes of their pieces.
+    /// Pieces of other files that the node has, or that come once already.
+    pub reused_pieces: u64,
+    /// Bytes of all these.
     pub reused_bytes: u64,
+    /// Of these, bytes that come once already.
+    pub repeated_bytes: u64,
     /// Bytes of the pieces that are missing.
     pub needed_bytes: u64,
     /// Bytes to fetch for them, gaps included.
@@ -29,10 +33,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "reuse {} of {} files ({} bytes), fetch {} bytes in {} ranges ({} needed, {} of metadata)",
+            "reuse {} of {} files and {} chunks ({} bytes, {} of them repeats), fetch {} bytes in {} ranges ({} needed, {} of metadata)",
             self.reused_files,
             self.files,
+            self.reused_pieces,
             self.reused_bytes,
+            self.repeated_bytes,
             self.fetch_bytes,
             self.ranges,
             self.needed_bytes,

@@ -7,7 +7,7 @@
 //! It must not interpret what it hashes.
 
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -24,10 +24,12 @@ pub enum Part {
     Bytes(Bytes),
     /// So many zero bytes.
     Zeros(u64),
-    /// The first `len` bytes of a file written earlier, read back from the page cache.
+    /// `len` bytes of a file written earlier, read back from the page cache.
     File {
-        /// Open for reading; read from its start.
+        /// Open for reading.
         file: File,
+        /// Offset of the first byte in the file.
+        start: u64,
         /// Bytes to read; fewer is an error.
         len: u64,
     },
@@ -144,12 +146,12 @@ fn add(hasher: &mut Hasher, part: Part, buffer: &mut Vec<u8>) -> Result<u64, Ver
             hasher.update_zeros(len);
             Ok(len)
         }
-        Part::File { file, len } => {
+        Part::File { file, start, len } => {
             buffer.resize(256 * 1024, 0);
-            let mut file = file.take(len);
             let mut read = 0;
-            loop {
-                match file.read(buffer) {
+            while read < len {
+                let room = usize::try_from(len - read).unwrap_or(usize::MAX).min(buffer.len());
+                match file.read_at(&mut buffer[..room], start + read) {
                     Ok(0) => break,
                     Ok(n) => {
                         hasher.update(&buffer[..n]);
@@ -195,7 +197,7 @@ mod tests {
     fn a_short_file_fails() {
         let hasher = DiffIdHasher::start(8).unwrap();
         let file = File::open("/dev/null").unwrap();
-        hasher.slot().fill(Done { parts: vec![Part::File { file, len: 1 }], keep: Box::new(()) });
+        hasher.slot().fill(Done { parts: vec![Part::File { file, start: 0, len: 1 }], keep: Box::new(()) });
         assert!(matches!(hasher.finish(), Err(VerifyError::ReadBack(_))));
     }
 }

@@ -4,8 +4,23 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A node that has some digests; the donor is a number.
+/// A node that has some digests; the donor is a number. No chunks.
 struct Node(HashMap<(Digest, u64), u32>);
+
+/// A node that has chunks only.
+struct Chunks(HashMap<(Digest, u64), (u32, u64)>);
+
+impl Reuse for Chunks {
+    type Donor = u32;
+
+    fn lookup(&self, _: &[(Digest, u64)]) -> Vec<Option<u32>> {
+        Vec::new()
+    }
+
+    fn lookup_chunks(&self, wanted: &[(Digest, u64)]) -> Vec<Option<(u32, u64)>> {
+        wanted.iter().map(|key| self.0.get(key).copied()).collect()
+    }
+}
 
 impl Reuse for Node {
     type Donor = u32;
@@ -92,6 +107,65 @@ fn large_holes_are_not_fetched() {
     assert_eq!(plan.fetch_bytes, 200_000);
 }
 
+/// Gives the pieces these contents.
+fn with_contents(mut toc: Toc, contents: &[u8]) -> Toc {
+    for (piece, content) in toc.pieces.iter_mut().zip(contents) {
+        piece.digest = Some(Digest::of(&[*content]));
+    }
+    toc
+}
+
+#[test]
+fn pieces_come_from_where_they_are() {
+    let parts = [(10_000, false), (20_000, false), (300_000, true), (40_000, false), (10_000, false)];
+    let toc = with_contents(toc(&[parts.to_vec(), vec![(20_000, false)]], 140), b"abcdab");
+    let has = |content: u8, len, donor| ((Digest::of(&[content]), len), donor);
+    let node = Chunks(HashMap::from([has(b'b', 40_000, (7, 4096)), has(b'd', 1, (8, 0))]));
+    let plan = plan(&toc, &node, &Costs::default());
+    let expected = [
+        PieceSource::Fetch,
+        PieceSource::Donor(7, 4096),
+        PieceSource::Fetch,
+        PieceSource::Fetch,
+        PieceSource::Repeat(0),
+    ];
+    assert_eq!(plan.sources, [FileSource::Pieces(expected.into()), FileSource::Fetch]);
+    let at = |start: u64, end: u64| ByteRange { start: 140 + start, end: 140 + end };
+    assert_eq!(plan.ranges, [at(0, 10_000), at(330_000, 370_000), at(380_140, 400_140)]);
+    assert_eq!((plan.reused_pieces, plan.reused_bytes, plan.repeated_bytes), (2, 30_000, 10_000));
+    assert_eq!((plan.needed_bytes, plan.reused_files, plan.whole), (70_000, 0, false));
+}
+
+#[test]
+fn repeats_are_fetched_once() {
+    let mut toc = toc(&vec![vec![(20_000, false)]; 4], 0);
+    toc.files[1].digest = toc.files[0].digest;
+    toc.files[3].digest = toc.files[0].digest;
+    // The same digest with another length is another content.
+    toc.files[3].size += 1;
+    let plan = plan(&toc, &node(&toc, |_| false), &Costs::default());
+    let fetch = FileSource::Fetch;
+    assert_eq!(plan.sources, [fetch.clone(), FileSource::Repeat(0), fetch.clone(), fetch]);
+    assert_eq!((plan.needed_bytes, plan.repeated_bytes, plan.reused_files), (60_000, 20_000, 1));
+}
+
+#[test]
+fn repeats_of_what_the_node_has_come_from_there() {
+    let mut toc = toc(&vec![vec![(20_000, false)]; 2], 0);
+    toc.files[1].digest = toc.files[0].digest;
+    let plan = plan(&toc, &node(&toc, |index| index == 0), &Costs::default());
+    assert_eq!(plan.sources, [FileSource::Donor(0), FileSource::Donor(0)]);
+}
+
+#[test]
+fn very_long_pieces_are_fetched() {
+    let long = MAX_REUSED_PIECE / 2 + 1;
+    let toc = with_contents(toc(&[vec![(long, false), (long, false), (5, false), (5, false)]], 0), b"aabb");
+    let plan = plan(&toc, &Chunks(HashMap::new()), &Costs::default());
+    let [FileSource::Pieces(pieces)] = &plan.sources[..] else { panic!("{:?}", plan.sources) };
+    assert_eq!(pieces[1..], [PieceSource::Fetch, PieceSource::Fetch, PieceSource::Repeat(2)]);
+}
+
 #[test]
 fn an_empty_layer_has_an_empty_plan() {
     let plan = plan(&Toc::default(), &node(&Toc::default(), |_| true), &Costs::default());
@@ -104,7 +178,7 @@ fn summaries_are_for_people_and_machines() {
     let summary = plan(&toc, &node(&toc, |index| index == 1), &Costs::default()).summary();
     assert_eq!(
         summary.to_string(),
-        "reuse 1 of 4 files (20000 bytes), fetch 60140 bytes in 2 ranges (60000 needed, 200 of metadata)"
+        "reuse 1 of 4 files and 0 chunks (20000 bytes, 0 of them repeats), fetch 60140 bytes in 2 ranges (60000 needed, 200 of metadata)"
     );
     let json = serde_json::to_value(summary).unwrap();
     assert_eq!((&json["ranges"], &json["whole"]), (&2.into(), &false.into()));
