@@ -3,12 +3,13 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench lint latency clean
+.PHONY: help build tools demo test unit check bench bench-writer lint latency clean
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
+	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
 	@echo "make build    $(BIN)"
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
@@ -41,6 +42,10 @@ latency:
 
 bench: build tools
 	integration/bench/run
+
+bench-writer: tools
+	$(CARGO) build --release -p chunked-format --examples
+	integration/bench/writer
 
 clean:
 	$(CARGO) clean

@@ -31,8 +31,9 @@ pub(crate) struct Cutter {
     start: u64,
     /// Zeros directly before `at`.
     zeros: u64,
-    /// Cuts inside those zeros. They count only if the run ends before it is a hole.
-    in_zeros: Vec<u64>,
+    /// Where the sum says that a chunk ends, not looked at yet: at first all, then those inside the last zeros. They count
+    /// only if the run ends before it is a hole.
+    ends: Vec<u64>,
 }
 
 impl Cutter {
@@ -41,23 +42,26 @@ impl Cutter {
             Cuts::Compatible => (0, HOLE),
             Cuts::AtLeast(bytes) => (u64::from(bytes), HOLE.max(u64::from(bytes))),
         };
-        Self { sum: Rollsum::new(), least, hole, at: 0, start: 0, zeros: 0, in_zeros: Vec::new() }
+        Self { sum: Rollsum::new(), least, hole, at: 0, start: 0, zeros: 0, ends: Vec::new() }
     }
 
     /// Takes the next bytes of the file and tells the cuts that are now certain, in order.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut cut: impl FnMut(Cut)) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            if self.zeros >= self.hole {
-                let run = rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
-                self.advance(run);
-                rest = rest.get(run..).unwrap_or_default();
-                if !rest.is_empty() {
+            let used = if self.zeros >= self.hole {
+                let run = leading_zeros(rest);
+                self.at += run as u64;
+                self.zeros += run as u64;
+                if run < rest.len() {
                     self.end_hole(&mut cut);
                 }
-                continue;
-            }
-            let used = self.data(rest, &mut cut);
+                run
+            } else {
+                let data = self.before_hole(rest);
+                self.data(rest.get(..data).unwrap_or(rest), &mut cut);
+                data
+            };
             rest = rest.get(used..).unwrap_or_default();
         }
     }
@@ -67,7 +71,7 @@ impl Cutter {
         if self.zeros >= self.hole {
             self.end_hole(&mut cut);
         } else {
-            self.settle(&mut cut);
+            self.settle(self.at, &mut cut);
         }
         if self.at > self.start {
             cut(Cut { at: self.at, zeros: false });
@@ -79,52 +83,61 @@ impl Cutter {
         if self.zeros >= self.hole { self.at } else { self.at - self.zeros }
     }
 
-    /// Takes bytes up to a hole's threshold; gives how many.
-    fn data(&mut self, bytes: &[u8], cut: &mut impl FnMut(Cut)) -> usize {
-        for (index, byte) in bytes.iter().enumerate() {
-            let ends = self.sum.roll(*byte);
-            self.at += 1;
+    /// How many of `bytes` come before a run of zeros has become a hole, those zeros included; or all.
+    fn before_hole(&self, bytes: &[u8]) -> usize {
+        let hole = usize::try_from(self.hole).unwrap_or(usize::MAX);
+        let missing = usize::try_from(self.hole - self.zeros).unwrap_or(usize::MAX);
+        if self.zeros > 0 && leading_zeros(bytes.get(..missing).unwrap_or(bytes)) == missing {
+            return missing;
+        }
+        // A run of that many covers one of these places.
+        let mut place = hole - 1;
+        while let Some(byte) = bytes.get(place) {
             if *byte == 0 {
-                self.zeros += 1;
-                if ends {
-                    self.in_zeros.push(self.at);
+                let before = bytes.get(..place).unwrap_or_default();
+                let start = before.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                let run = bytes.get(start..).unwrap_or_default();
+                let run = leading_zeros(run.get(..hole).unwrap_or(run));
+                if run >= hole {
+                    return start + hole;
                 }
-                if self.zeros == self.hole {
-                    self.begin_hole(cut);
-                    return index + 1;
-                }
-            } else {
-                if self.zeros > 0 {
-                    self.zeros = 0;
-                    self.settle(cut);
-                }
-                if ends {
-                    self.try_cut(self.at, cut);
-                }
+                place = start + run;
             }
+            place += hole;
         }
         bytes.len()
     }
 
-    fn try_cut(&mut self, at: u64, cut: &mut impl FnMut(Cut)) {
-        if at - self.start >= self.least {
-            self.start = at;
-            cut(Cut { at, zeros: false });
+    /// Takes bytes in which no zero after a hole's threshold is.
+    fn data(&mut self, bytes: &[u8], cut: &mut impl FnMut(Cut)) {
+        let (from, ends) = (self.at, &mut self.ends);
+        self.sum.roll(bytes, |count| ends.push(from + count as u64));
+        self.at += bytes.len() as u64;
+        match bytes.iter().rposition(|byte| *byte != 0) {
+            Some(last) => {
+                self.zeros = (bytes.len() - last - 1) as u64;
+                self.settle(self.at - self.zeros, cut);
+            }
+            None => self.zeros += bytes.len() as u64,
+        }
+        if self.zeros >= self.hole {
+            self.begin_hole(cut);
         }
     }
 
-    /// The zeros were too few for a hole: cuts in them count.
-    fn settle(&mut self, cut: &mut impl FnMut(Cut)) {
-        if self.in_zeros.is_empty() {
-            return;
-        }
-        for at in std::mem::take(&mut self.in_zeros) {
-            self.try_cut(at, cut);
+    /// Cuts where the sum says so, up to `limit`.
+    fn settle(&mut self, limit: u64, cut: &mut impl FnMut(Cut)) {
+        let settled = self.ends.partition_point(|at| *at <= limit);
+        for at in self.ends.drain(..settled) {
+            if at - self.start >= self.least {
+                self.start = at;
+                cut(Cut { at, zeros: false });
+            }
         }
     }
 
     fn begin_hole(&mut self, cut: &mut impl FnMut(Cut)) {
-        self.in_zeros.clear();
+        self.ends.clear();
         let hole = self.at - self.zeros;
         if hole > self.start {
             self.start = hole;
@@ -139,12 +152,10 @@ impl Cutter {
         self.start = self.at;
         cut(Cut { at: self.at, zeros: true });
     }
+}
 
-    /// Goes on in a hole.
-    fn advance(&mut self, run: usize) {
-        self.at += run as u64;
-        self.zeros += run as u64;
-    }
+fn leading_zeros(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]

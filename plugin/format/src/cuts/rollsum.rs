@@ -1,37 +1,52 @@
 //! The rolling checksum of bup and librsync, which decides where chunks end.
 
-/// Bytes the sum looks at; a power of two.
+/// Bytes the sum looks at.
 const WINDOW: usize = 64;
-/// Added to every byte, so that zeros count.
-const OFFSET: u32 = 31;
 /// A chunk ends where these bits are all set: every 64 KiB on average.
 const MASK: u32 = 0xffff;
-
-const WINDOW_U32: u32 = 64;
+/// The second sum of a window of zeros: 64 · 63 · 31, as every byte counts 31 more than it is.
+const ZEROS: u32 = 124_992;
 
 /// The sum over the last 64 bytes, which are zeros at first.
+///
+/// The first sum is kept without the 31 that every byte counts more: they cancel out in what is added to the second.
 #[derive(Debug, Clone)]
 pub(super) struct Rollsum {
     a: u32,
     b: u32,
     window: [u8; WINDOW],
-    at: usize,
 }
 
 impl Rollsum {
     pub(super) fn new() -> Self {
-        Self { a: WINDOW_U32 * OFFSET, b: WINDOW_U32 * (WINDOW_U32 - 1) * OFFSET, window: [0; WINDOW], at: 0 }
+        Self { a: 0, b: ZEROS, window: [0; WINDOW] }
     }
 
-    /// Takes a byte; true if a chunk ends behind it.
-    #[inline]
-    pub(super) fn roll(&mut self, byte: u8) -> bool {
-        let index = self.at % WINDOW;
-        let dropped = u32::from(std::mem::replace(&mut self.window[index], byte));
-        self.at = index + 1;
-        self.a = self.a.wrapping_add(u32::from(byte)).wrapping_sub(dropped);
-        self.b = self.b.wrapping_add(self.a).wrapping_sub(WINDOW_U32 * (dropped + OFFSET));
-        self.b & MASK == MASK
+    /// Takes bytes; calls `end` with the number of them behind which a chunk ends.
+    pub(super) fn roll(&mut self, bytes: &[u8], mut end: impl FnMut(usize)) {
+        let (mut a, mut b) = (self.a, self.b);
+        let mut step = |byte: u8, dropped: u8, count: usize| {
+            let dropped = u32::from(dropped);
+            a = a.wrapping_add(u32::from(byte)).wrapping_sub(dropped);
+            b = b.wrapping_add(a).wrapping_sub(64 * dropped);
+            if b & MASK == MASK {
+                end(count);
+            }
+        };
+        for (index, (byte, dropped)) in bytes.iter().zip(&self.window).enumerate() {
+            step(*byte, *dropped, index + 1);
+        }
+        let later = bytes.get(WINDOW..).unwrap_or_default();
+        for (index, (byte, dropped)) in later.iter().zip(bytes).enumerate() {
+            step(*byte, *dropped, WINDOW + index + 1);
+        }
+        (self.a, self.b) = (a, b);
+        if let Some(last) = bytes.last_chunk() {
+            self.window = *last;
+        } else {
+            self.window.rotate_left(bytes.len());
+            self.window[WINDOW - bytes.len()..].copy_from_slice(bytes);
+        }
     }
 }
 
@@ -42,15 +57,10 @@ mod tests {
     #[test]
     fn zeros_lead_back_to_the_start() {
         let mut sum = Rollsum::new();
-        for byte in 1..=200u8 {
-            sum.roll(byte);
-        }
-        for _ in 0..WINDOW {
-            sum.roll(0);
-        }
-        let fresh = Rollsum::new();
-        assert_eq!((sum.a, sum.b), (fresh.a, fresh.b));
+        sum.roll(&[200; 100], |_| {});
+        sum.roll(&[0; WINDOW], |_| {});
+        assert_eq!((sum.a, sum.b, sum.window), (0, ZEROS, [0; WINDOW]));
         // And no chunk ever ends inside a longer run.
-        assert!((0..10_000).all(|_| !sum.roll(0)));
+        sum.roll(&[0; 10_000], |at| panic!("{at}"));
     }
 }

@@ -122,11 +122,6 @@ impl<W: Write> Emitter<W> {
                 };
                 open.chunks.push(Chunk { offset: open.next, len, zeros, digest });
                 open.next = at;
-                self.stats.chunks += 1;
-                if zeros {
-                    self.stats.holes += 1;
-                    self.stats.hole_bytes += len;
-                }
                 books.toc.too_long_with(open.chunks.len(), CHUNK_ENTRY)
             }
             Step::PayloadEnd { sums } => return self.file(sums),
@@ -157,6 +152,7 @@ impl<W: Write> Emitter<W> {
         entry.end_offset = open.next;
         entry.offset = open.chunks.first().map_or(open.next, |chunk| chunk.offset);
         let several = open.chunks.len() > 1;
+        self.stats.chunks += open.chunks.len() as u64;
         let mut offset = 0;
         for (index, chunk) in open.chunks.into_iter().enumerate() {
             let mut current = if index == 0 {
@@ -177,6 +173,8 @@ impl<W: Write> Emitter<W> {
                 current.chunk_digest = chunk.digest.to_string();
                 if chunk.zeros {
                     "zeros".clone_into(&mut current.chunk_type);
+                    self.stats.holes += 1;
+                    self.stats.hole_bytes += chunk.len;
                 }
             }
             offset += chunk.len;
