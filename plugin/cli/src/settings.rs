@@ -44,6 +44,7 @@ pub(crate) fn client(settings: &Settings) -> ClientOptions {
         connect_timeout: registry.connect_timeout,
         read_timeout: registry.stall_timeout,
         connections_per_host: registry.connections_per_host,
+        knowledge: Some(settings.root.join("registries.json")),
         ..ClientOptions::default()
     }
 }
@@ -68,7 +69,11 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         memory_per_layer: pull.memory_per_layer,
         keep_running_after_cancel: pull.keep_running_after_cancel,
         flush: pull.durability == Durability::Sync,
-        fetch: FetchOptions { connections: pull.connections_per_layer, segment: pull.segment },
+        fetch: FetchOptions {
+            connections: pull.connections_per_layer,
+            segment: pull.segment,
+            ..FetchOptions::default()
+        },
         ..EngineOptions::default()
     }
 }

@@ -4,12 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Settings};
-use chunked_core::{ByteRange, Causes};
-use chunked_fetch::FetchError;
+use chunked_core::Causes;
 use chunked_plan::Plan;
-use chunked_registry::{Blob, ErrorKind, Image, Layer};
+use chunked_registry::{Blob, Image, Layer};
 use chunked_store::{Flavour, NewFile, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
 use parking_lot::Mutex;
@@ -18,6 +16,7 @@ use crate::chunked::{Build, ChunkedError, Supply};
 use crate::engine::Inner;
 use crate::error::EngineError;
 use crate::in_flight::Claims;
+use crate::metadata::Whole;
 use crate::plain::{self, PlainError};
 use crate::repeats::Repeats;
 use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
@@ -92,17 +91,17 @@ impl Job {
         let layer = &self.layer;
         let blob = self.inner.client.blob(&self.image.reference, layer.blob, layer.size);
         self.counters.enter(Phase::Planning);
-        let reason = match chunked_toc::classify(&layer.annotations, layer.size) {
-            Format::Plain { reason } => reason,
+        let whole = match chunked_toc::classify(&layer.annotations, layer.size) {
+            Format::Plain { reason } => Whole { reason, segments: None },
             Format::ZstdChunked(annotations) => match self.chunked(&blob, annotations, seconds).await? {
                 Ok(built) => return Ok(built),
-                Err(reason) => Some(reason),
+                Err(whole) => whole,
             },
         };
-        if let Some(reason) = &reason {
+        if let Some(reason) = &whole.reason {
             tracing::info!(layer = %layer.blob, reason, "pulling the whole layer");
         }
-        self.whole(&blob, reason, seconds).await
+        self.whole(&blob, whole, seconds).await
     }
 
     /// A zstd:chunked layer, or the reason why it must come whole.
@@ -111,36 +110,16 @@ impl Job {
         blob: &Blob,
         annotations: Annotations,
         seconds: &mut Seconds,
-    ) -> Result<Result<Built, String>, EngineError> {
+    ) -> Result<Result<Built, Whole>, EngineError> {
         let started = Instant::now();
-        let metadata = match self.metadata(blob, annotations.metadata_range()).await {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::RangeUnsupported => {
-                return Ok(Err("its registry does not serve ranges".into()));
-            }
-            Err(source) => return Err(EngineError::Fetch { layer: self.layer.blob, source }),
-        };
-        let index = self.blocking(move || chunked_toc::parse(&annotations, &metadata)).await?;
+        let index = self.metadata(blob, annotations).await?;
         seconds.metadata = elapsed(started);
         match index {
-            Ok(index) => self.by_ranges(blob, &Arc::new(index), seconds).await,
-            // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
-            Err(error) if error.kind() == TocErrorKind::Unusable => Ok(Err(Causes(&error).to_string())),
-            Err(source) => Err(EngineError::Toc { layer: self.layer.blob, source }),
+            Ok(index) => {
+                self.by_ranges(blob, &index, seconds).await.map(|built| built.map_err(Whole::because))
+            }
+            Err(whole) => Ok(Err(whole)),
         }
-    }
-
-    /// TOC and tar-split, by one request. Fails rather than read a whole blob for them.
-    async fn metadata(&self, blob: &Blob, range: ByteRange) -> Result<Vec<u8>, FetchError> {
-        let mut segments =
-            chunked_fetch::fetch_only(blob.clone(), vec![range], self.inner.options.fetch.clone());
-        let mut bytes = BytesMut::new();
-        while let Some(segment) = segments.recv().await {
-            let segment = segment?;
-            self.counters.add_fetched(segment.data.len());
-            bytes.extend_from_slice(&segment.data);
-        }
-        Ok(bytes.into())
     }
 
     /// The layer by ranges, or the reason why it must come whole.
@@ -297,7 +276,7 @@ impl Job {
     async fn whole(
         &self,
         blob: &Blob,
-        reason: Option<String>,
+        Whole { reason, segments }: Whole,
         seconds: &mut Seconds,
     ) -> Result<Built, EngineError> {
         let layer = self.layer.blob;
@@ -306,7 +285,8 @@ impl Job {
         let started = Instant::now();
         let donors = self.donors(false)?;
         let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })))?;
-        let segments = chunked_fetch::fetch_all(blob.clone());
+        let segments =
+            segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
         let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
         let extracted = result.map_err(|error| match error {
@@ -391,7 +371,7 @@ impl Job {
         Ok(report)
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, EngineError> {

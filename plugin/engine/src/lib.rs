@@ -13,6 +13,7 @@ mod error;
 mod flush;
 mod in_flight;
 mod job;
+mod metadata;
 mod plain;
 mod repeats;
 mod report;

@@ -27,12 +27,6 @@ pub enum FetchError {
         /// The first bad range.
         range: ByteRange,
     },
-    /// The registry has no ranges, and only ranges were wanted ([`fetch_only`](crate::fetch_only)).
-    #[error("the registry does not serve byte ranges of blob {blob}")]
-    NoRanges {
-        /// Digest of the blob.
-        blob: Digest,
-    },
 }
 
 impl FetchError {
@@ -41,7 +35,6 @@ impl FetchError {
         match self {
             Self::Registry { source, .. } => source.kind(),
             Self::Range { .. } => ErrorKind::Invalid,
-            Self::NoRanges { .. } => ErrorKind::RangeUnsupported,
         }
     }
 }

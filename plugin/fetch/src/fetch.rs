@@ -2,15 +2,16 @@
 
 use std::future::poll_fn;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chunked_core::ByteRange;
-use chunked_registry::{Blob, ErrorKind};
+use chunked_registry::{Blob, Body, ErrorKind};
 use tokio::sync::mpsc;
 
 use crate::error::FetchError;
 use crate::lanes::Lanes;
+use crate::patience::{Budget, Patience, Retry};
 use crate::ranges::Wanted;
-use crate::transfer::{Stop, Transfer};
+use crate::transfer::{Stop, Transfer, WholeAnswer};
 use crate::whole;
 
 /// Segments that wait in the channel. Each is one read from a connection: some kB up to 400 kB.
@@ -35,60 +36,39 @@ pub struct FetchOptions {
     /// Most bytes asked for by one request; at least 1 is used. Fewer, down to a quarter, are asked for where
     /// that keeps all connections busy.
     pub segment: u64,
+    /// Ranges in one request, where a [probe](crate::probe) showed that the registry can: 1 means never more.
+    pub ranges_per_request: usize,
+    /// What is done about failures that may pass.
+    pub retry: Retry,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
         // A request costs docker-registry 2 to 4 ms of processor time, as much as sending 4 MiB.
-        Self { connections: 4, segment: 8 << 20 }
+        Self { connections: 4, segment: 8 << 20, ranges_per_request: 64, retry: Retry::default() }
+    }
+}
+
+impl FetchOptions {
+    fn patience(&self) -> Patience {
+        Patience::new(self.retry.clone(), Budget::new(&self.retry))
     }
 }
 
 /// Fetches `ranges` of `blob`, which must be sorted and must not overlap.
 ///
-/// Gives every byte of every range exactly once, in blob order; after an error nothing more. A registry that
-/// answers a range with the whole blob, or refuses ranges, is asked for one whole body, from which the wanted
-/// bytes are picked. Dropping the receiver ends all requests. Must be called inside a tokio runtime.
+/// Gives every byte of every range exactly once, in blob order; after an error nothing more. What fails and may
+/// pass is repeated, for what is missing. If ranges cannot be had, one whole body is read, and the wanted bytes
+/// are picked out of it: of the answer itself, where the registry answered a range with the whole blob. Dropping
+/// the receiver ends all requests. Must be called inside a tokio runtime.
 pub fn fetch(
     blob: Blob,
     ranges: Vec<ByteRange>,
     options: FetchOptions,
 ) -> mpsc::Receiver<Result<Segment, FetchError>> {
-    start(blob, ranges, options, true)
-}
-
-/// Like [`fetch`], but gives [`FetchError::NoRanges`] where `fetch` would read a whole body. For a small part
-/// of a blob whose rest is not worth reading before it is known what is in it.
-pub fn fetch_only(
-    blob: Blob,
-    ranges: Vec<ByteRange>,
-    options: FetchOptions,
-) -> mpsc::Receiver<Result<Segment, FetchError>> {
-    start(blob, ranges, options, false)
-}
-
-/// Fetches the whole blob as one stream. Otherwise like [`fetch`].
-pub fn fetch_all(blob: Blob) -> mpsc::Receiver<Result<Segment, FetchError>> {
     let (output, segments) = mpsc::channel(CHANNEL);
     tokio::spawn(async move {
-        let all = ByteRange { start: 0, end: blob.size() };
-        // Cannot fail: the range is the blob.
-        if let Ok(wanted) = Wanted::new(&blob, vec![all]) {
-            whole::run(&blob, wanted, None, &output).await;
-        }
-    });
-    segments
-}
-
-fn start(
-    blob: Blob,
-    ranges: Vec<ByteRange>,
-    options: FetchOptions,
-    accept_whole: bool,
-) -> mpsc::Receiver<Result<Segment, FetchError>> {
-    let (output, segments) = mpsc::channel(CHANNEL);
-    tokio::spawn(async move {
-        if let Err(error) = run(blob, ranges, options, accept_whole, &output).await {
+        if let Err(error) = run(blob, ranges, &options, &output).await {
             // The receiver may be gone already.
             let _ = output.send(Err(error)).await;
         }
@@ -96,11 +76,73 @@ fn start(
     segments
 }
 
+/// Fetches the whole blob as one stream. Otherwise like [`fetch`].
+pub fn fetch_all(blob: Blob, options: &FetchOptions) -> mpsc::Receiver<Result<Segment, FetchError>> {
+    everything(blob, None, options)
+}
+
+fn everything(
+    blob: Blob,
+    body: Option<Body>,
+    options: &FetchOptions,
+) -> mpsc::Receiver<Result<Segment, FetchError>> {
+    let (output, segments) = mpsc::channel(CHANNEL);
+    let patience = options.patience();
+    tokio::spawn(async move {
+        // Cannot fail: the range is the blob.
+        if let Ok(wanted) = Wanted::new(&blob, vec![ByteRange { start: 0, end: blob.size() }]) {
+            whole::run(&blob, wanted, body, WholeAnswer::Take, patience, &output).await;
+        }
+    });
+    segments
+}
+
+/// What came for a part of a blob that is wanted before anything else.
+#[derive(Debug)]
+pub enum First {
+    /// Its bytes.
+    Part(Bytes),
+    /// The registry sends the whole blob instead: all of it, from its first byte, of the same answer.
+    Whole(mpsc::Receiver<Result<Segment, FetchError>>),
+}
+
+/// Fetches `range`, without reading a whole body for it: if the registry sends one, the caller gets it.
+///
+/// # Errors
+/// [`FetchError`] when the range cannot be had; the whole blob may be.
+pub async fn fetch_first(blob: Blob, range: ByteRange, options: FetchOptions) -> Result<First, FetchError> {
+    let mut wanted = Wanted::new(&blob, vec![range])?;
+    if blob.has_ranges() == Some(false) {
+        return Ok(First::Whole(everything(blob, None, &options)));
+    }
+    let mut lanes = Lanes::default();
+    let (output, mut segments) = mpsc::channel(CHANNEL);
+    let fetching = async {
+        let done = by_ranges(&blob, &mut wanted, &mut lanes, &options, &output).await;
+        drop(output);
+        done
+    };
+    let collecting = async {
+        let mut bytes = BytesMut::new();
+        while let Some(Ok(segment)) = segments.recv().await {
+            bytes.extend_from_slice(&segment.data);
+        }
+        bytes.freeze()
+    };
+    match tokio::join!(fetching, collecting) {
+        (Ok(()), bytes) => Ok(First::Part(bytes)),
+        (Err((_, Stop::Whole(body))), _) => {
+            drop(lanes);
+            Ok(First::Whole(everything(blob, Some(body), &options)))
+        }
+        (Err((offset, Stop::Failed(source))), _) => Err(FetchError::Registry { offset, source }),
+    }
+}
+
 async fn run(
     blob: Blob,
     ranges: Vec<ByteRange>,
-    options: FetchOptions,
-    accept_whole: bool,
+    options: &FetchOptions,
     output: &Output,
 ) -> Result<(), FetchError> {
     let mut wanted = Wanted::new(&blob, ranges)?;
@@ -108,32 +150,28 @@ async fn run(
     if wanted.span().is_none() {
         return Ok(());
     }
-    let by_ranges = match blob.has_ranges() {
-        Some(false) => Err((0, None)),
-        _ => by_ranges(&blob, &mut wanted, &mut lanes, &options, output).await,
-    };
-    let (offset, stop) = match by_ranges {
-        Ok(()) => return Ok(()),
-        Err(early) => early,
-    };
-    match stop {
-        Some(Stop::Failed(source)) if source.kind() != ErrorKind::RangeUnsupported => {
-            Err(FetchError::Registry { offset, source })
+    let (mut body, mut way, mut retry) = (None, WholeAnswer::Take, options.retry.clone());
+    if blob.has_ranges() != Some(false) {
+        match by_ranges(&blob, &mut wanted, &mut lanes, options, output).await {
+            Ok(()) => return Ok(()),
+            Err((_, Stop::Whole(whole))) => body = Some(whole),
+            // Whatever the reason, a request without a range may do: some firewalls refuse only those.
+            Err((offset, Stop::Failed(error))) => {
+                tracing::warn!(blob = %blob.digest(), offset, %error, "ranges failed");
+                way = WholeAnswer::Ask;
+                if error.kind() == ErrorKind::Transient {
+                    // Most of the patience is used up.
+                    retry.attempts = retry.attempts.min(1);
+                }
+            }
         }
-        _ if !accept_whole => Err(FetchError::NoRanges { blob: blob.digest() }),
-        stop => {
-            // The others end before the whole body is read.
-            wanted.put_back(lanes.cancel());
-            tracing::info!(blob = %blob.digest(), "the registry does not serve ranges; reading the whole blob");
-            let span = wanted.span();
-            let transfer = match (stop, span) {
-                (Some(Stop::Whole(body)), Some(span)) => Some(Transfer::from_whole(blob.clone(), span, body)),
-                _ => None,
-            };
-            whole::run(&blob, wanted, transfer, output).await;
-            Ok(())
-        }
+        // The others end before the whole body is read.
+        wanted.put_back(lanes.cancel());
     }
+    tracing::info!(blob = %blob.digest(), origin = blob.origin(), "reading the whole blob instead of ranges");
+    let patience = Patience::new(retry.clone(), Budget::new(&retry));
+    whole::run(&blob, wanted, body, way, patience, output).await;
+    Ok(())
 }
 
 /// Keeps `connections` requests running until everything is handed on or one fails: then gives the offset of
@@ -144,18 +182,22 @@ async fn by_ranges(
     lanes: &mut Lanes,
     options: &FetchOptions,
     output: &Output,
-) -> Result<(), (u64, Option<Stop>)> {
+) -> Result<(), (u64, Stop)> {
     let (connections, segment) = (options.connections.max(1), options.segment.max(1));
-    let mut has_ranges = false;
+    let budget = Budget::new(&options.retry);
     let mut left = wanted.total();
     loop {
-        // One request alone shows whether this registry has ranges: the whole blob must not come several times.
-        has_ranges = has_ranges || blob.has_ranges() == Some(true);
-        while lanes.len() < if has_ranges { connections } else { 1 }
-            && let Some(range) = wanted.cut(share(left, connections, segment))
-        {
-            left -= range.len();
-            lanes.start(blob, range);
+        // One request alone shows whether ranges are served, whatever was known: the whole blob must not come
+        // several times.
+        while lanes.len() < if lanes.has_begun() { connections } else { 1 } {
+            let count = if blob.has_multi_range() == Some(true) { options.ranges_per_request } else { 1 };
+            let ranges = wanted.cut_many(share(left, connections, segment), count);
+            if ranges.is_empty() {
+                break;
+            }
+            left -= ranges.iter().map(ByteRange::len).sum::<u64>();
+            let patience = Patience::new(options.retry.clone(), budget.clone());
+            lanes.start(ranges.clone(), Transfer::new(blob.clone(), ranges, WholeAnswer::HandOver, patience));
         }
         if lanes.len() == 0 {
             return Ok(());
@@ -169,7 +211,10 @@ async fn by_ranges(
                 }
             }
             news = poll_fn(|cx| lanes.poll(cx)) => {
-                news.map_err(|(offset, stop)| (offset, Some(stop)))?;
+                news?;
+                if let Some(bandwidth) = lanes.bandwidth() {
+                    blob.note_bandwidth(bandwidth);
+                }
             }
             () = output.closed() => return Ok(()),
         }

@@ -1,32 +1,78 @@
 //! Several transfers at once, handed on in blob order.
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
+use bytes::Bytes;
 use chunked_core::ByteRange;
-use chunked_registry::Blob;
 use futures_util::{Stream, StreamExt};
 
 use crate::fetch::Segment;
-use crate::transfer::{Stop, Transfer, WholeAnswer};
+use crate::transfer::{Stop, Transfer};
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<Segment, Stop>> + Send>>;
+/// Bytes of one request from which its speed is taken: fewer say more about the round trip.
+const MEASURED: u64 = 256 << 10;
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Vec<Segment>, Stop>> + Send>>;
 
 /// One request and what it has brought.
 struct Lane {
-    /// What has not been handed on yet.
-    left: ByteRange,
+    /// What has not been handed on yet, in blob order.
+    left: VecDeque<ByteRange>,
     /// `None` once complete.
     pieces: Option<Pieces>,
-    arrived: VecDeque<Segment>,
+    /// By offset. Several ranges in one request may arrive in any order.
+    arrived: BTreeMap<u64, Bytes>,
+    bytes: u64,
+    first: Option<Instant>,
 }
 
 impl Lane {
     /// The first byte that has not arrived.
     fn missing(&self) -> u64 {
-        self.arrived.back().map_or(self.left.start, |last| last.offset + last.data.len() as u64)
+        let mut offset = self.left.front().map_or(0, |range| range.start);
+        for (start, data) in &self.arrived {
+            if *start != offset && self.left.iter().any(|range| range.start <= offset && offset < range.end) {
+                break;
+            }
+            offset = start + data.len() as u64;
+        }
+        offset
+    }
+
+    fn is_ready(&self) -> bool {
+        self.left.front().is_some_and(|range| self.arrived.contains_key(&range.start))
+    }
+
+    /// The next segment in blob order, if it has arrived.
+    fn pop(&mut self) -> Option<Segment> {
+        let range = self.left.front_mut()?;
+        let offset = range.start;
+        let data = self.arrived.remove(&offset)?;
+        range.start += data.len() as u64;
+        if range.is_empty() {
+            self.left.pop_front();
+        }
+        Some(Segment { offset, data })
+    }
+
+    fn arrive(&mut self, segments: Vec<Segment>) {
+        self.first.get_or_insert_with(Instant::now);
+        for segment in segments {
+            self.bytes += segment.data.len() as u64;
+            self.arrived.insert(segment.offset, segment.data);
+        }
+    }
+
+    /// Bytes per second since its first byte.
+    fn rate(&self) -> Option<f64> {
+        let seconds = self.first?.elapsed().as_secs_f64();
+        let bytes = u32::try_from(self.bytes).ok().filter(|_| self.bytes >= MEASURED && seconds > 0.0)?;
+        Some(f64::from(bytes) / seconds)
     }
 }
 
@@ -35,18 +81,21 @@ impl Lane {
 #[derive(Default)]
 pub(crate) struct Lanes {
     lanes: VecDeque<Lane>,
+    begun: bool,
+    /// What was measured and not asked for yet: bytes per second.
+    bandwidth: Option<u64>,
 }
 
 impl Lanes {
-    /// Starts a request for `range`, which comes after those started before.
-    pub(crate) fn start(&mut self, blob: &Blob, range: ByteRange) {
-        let transfer = Transfer::new(blob.clone(), range, WholeAnswer::HandOver);
+    /// Starts `transfer`, which brings `ranges`; they come after those started before.
+    pub(crate) fn start(&mut self, ranges: Vec<ByteRange>, transfer: Transfer) {
         let pieces = futures_util::stream::unfold(transfer, |mut transfer| async move {
             let piece = transfer.next().await?;
-            Some((piece.map(|(offset, data)| Segment { offset, data }), transfer))
+            Some((piece, transfer))
         });
         let pieces: Pieces = Box::pin(pieces);
-        self.lanes.push_back(Lane { left: range, pieces: Some(pieces), arrived: VecDeque::new() });
+        let (left, arrived) = (ranges.into(), BTreeMap::new());
+        self.lanes.push_back(Lane { left, pieces: Some(pieces), arrived, bytes: 0, first: None });
     }
 
     /// Requests that are running, or whose data is not handed on yet.
@@ -54,18 +103,19 @@ impl Lanes {
         self.lanes.len()
     }
 
+    /// True once the first byte has arrived.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// True when there is something to hand on.
     pub(crate) fn is_ready(&self) -> bool {
-        self.lanes.front().is_some_and(|lane| !lane.arrived.is_empty())
+        self.lanes.front().is_some_and(Lane::is_ready)
     }
 
     /// The next segment in blob order, if it has arrived.
     pub(crate) fn pop(&mut self) -> Option<Segment> {
-        let lane = self.lanes.front_mut()?;
-        let segment = lane.arrived.pop_front();
-        if let Some(segment) = &segment {
-            lane.left.start = segment.offset + segment.data.len() as u64;
-        }
+        let segment = self.lanes.front_mut()?.pop();
         self.retire();
         segment
     }
@@ -79,19 +129,34 @@ impl Lanes {
 
     /// Ends all requests; gives what was not handed on.
     pub(crate) fn cancel(&mut self) -> impl DoubleEndedIterator<Item = ByteRange> {
-        std::mem::take(&mut self.lanes).into_iter().map(|lane| lane.left)
+        std::mem::take(&mut self.lanes).into_iter().flat_map(|lane| lane.left)
+    }
+
+    /// What was measured since this was asked last: bytes per second, all requests together.
+    pub(crate) fn bandwidth(&mut self) -> Option<u64> {
+        self.bandwidth.take()
     }
 
     /// Ready when data has arrived or a request is complete, or with the byte offset and cause when one failed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (u64, Stop)>> {
         let mut news = false;
+        let running = self.lanes.iter().filter(|lane| lane.pieces.is_some()).count();
         for lane in &mut self.lanes {
             while let Some(pieces) = &mut lane.pieces {
                 match pieces.poll_next_unpin(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(Ok(segment))) => lane.arrived.push_back(segment),
+                    Poll::Ready(Some(Ok(segments))) => {
+                        self.begun = true;
+                        lane.arrive(segments);
+                    }
                     Poll::Ready(Some(Err(stop))) => return Poll::Ready(Err((lane.missing(), stop))),
-                    Poll::Ready(None) => lane.pieces = None,
+                    Poll::Ready(None) => {
+                        lane.pieces = None;
+                        // The others are taken to be as fast as this one.
+                        let all =
+                            lane.rate().map(|rate| rate * f64::from(u32::try_from(running).unwrap_or(1)));
+                        self.bandwidth = all.map(whole).or(self.bandwidth);
+                    }
                 }
                 news = true;
             }
@@ -101,8 +166,13 @@ impl Lanes {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is positive")]
+fn whole(rate: f64) -> u64 {
+    rate as u64
+}
+
 impl fmt::Debug for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lanes.iter().map(|lane| lane.left)).finish()
+        f.debug_list().entries(self.lanes.iter().map(|lane| &lane.left)).finish()
     }
 }

@@ -1,8 +1,9 @@
 //! Byte ranges of one blob as an ordered stream of segments, over a few connections.
 //!
 //! Takes the ranges of a plan and a [`Blob`](chunked_registry::Blob), gives every byte of every range exactly
-//! once, in blob order, and nothing else. Hides broken connections (resumes at the byte where a body stopped)
-//! and registries without ranges (one whole body, from which the wanted bytes are picked).
+//! once, in blob order, and nothing else. Hides broken connections (resumes at the byte where a body stopped),
+//! overload (waits), and registries without ranges (one whole body, from which the wanted bytes are picked).
+//! Measures the network while at it, and asks once for several ranges at a time whether a registry can do that.
 //!
 //! It must not: look into the bytes, check digests (every later stage does), hold more than
 //! `connections` × `segment` bytes plus what its channel holds, or go on once nobody listens.
@@ -11,9 +12,12 @@ mod error;
 mod fetch;
 mod lanes;
 mod patience;
+mod probe;
 mod ranges;
 mod transfer;
 mod whole;
 
 pub use error::FetchError;
-pub use fetch::{FetchOptions, Segment, fetch, fetch_all, fetch_only};
+pub use fetch::{FetchOptions, First, Segment, fetch, fetch_all, fetch_first};
+pub use patience::Retry;
+pub use probe::{Probe, probe};

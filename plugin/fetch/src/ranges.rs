@@ -1,5 +1,7 @@
 //! Wanted ranges: checked, cut into requests, picked out of a whole body.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use chunked_core::ByteRange;
 use chunked_registry::Blob;
@@ -40,6 +42,22 @@ impl Wanted {
         Some(cut)
     }
 
+    /// The next request of several ranges: at most `count` of them, at most `limit` bytes.
+    pub(crate) fn cut_many(&mut self, limit: u64, count: usize) -> Vec<ByteRange> {
+        let mut cuts = Vec::new();
+        let mut room = limit;
+        while room > 0 && cuts.len() < count.max(1) {
+            // A range is not cut in two to fill a request.
+            if !cuts.is_empty() && self.ranges.last().is_none_or(|next| next.len() > room) {
+                break;
+            }
+            let Some(cut) = self.cut(room) else { break };
+            room -= cut.len();
+            cuts.push(cut);
+        }
+        cuts
+    }
+
     /// Takes back requests that were cut, first one first.
     pub(crate) fn put_back(&mut self, cuts: impl DoubleEndedIterator<Item = ByteRange>) {
         self.ranges.extend(cuts.rev().filter(|range| !range.is_empty()));
@@ -78,6 +96,65 @@ impl Wanted {
     }
 }
 
+/// What one request has still to bring: ranges sorted and apart, which arrive in any order.
+#[derive(Debug, Clone)]
+pub(crate) struct Left {
+    ranges: VecDeque<ByteRange>,
+}
+
+impl Left {
+    pub(crate) fn new(ranges: Vec<ByteRange>) -> Self {
+        let ranges = ranges.into_iter().filter(|range| !range.is_empty()).collect();
+        Self { ranges }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.ranges.iter().map(ByteRange::len).sum()
+    }
+
+    pub(crate) fn first(&self) -> Option<ByteRange> {
+        self.ranges.front().copied()
+    }
+
+    pub(crate) fn all(&self) -> Vec<ByteRange> {
+        self.ranges.iter().copied().collect()
+    }
+
+    /// The wanted parts of `data`, which begins at `offset`; they are not wanted any more afterwards.
+    pub(crate) fn take(&mut self, offset: u64, data: &Bytes) -> Vec<Segment> {
+        let end = offset.saturating_add(data.len() as u64);
+        let mut taken = Vec::new();
+        let mut index = self.ranges.partition_point(|range| range.end <= offset);
+        while let Some(range) = self.ranges.get(index).copied().filter(|range| range.start < end) {
+            let (start, stop) = (range.start.max(offset), range.end.min(end));
+            let part = usize::try_from(start - offset).ok().zip(usize::try_from(stop - offset).ok());
+            // Both are at most the length of `data`.
+            taken.extend(part.map(|(from, to)| Segment { offset: start, data: data.slice(from..to) }));
+            let (before, after) =
+                (ByteRange { start: range.start, end: start }, ByteRange { start: stop, end: range.end });
+            match (before.is_empty(), after.is_empty()) {
+                (true, true) => drop(self.ranges.remove(index)),
+                (true, false) => self.ranges[index] = after,
+                (false, true) => self.ranges[index] = before,
+                (false, false) => {
+                    self.ranges[index] = before;
+                    self.ranges.insert(index + 1, after);
+                }
+            }
+            index = self.ranges.partition_point(|range| range.end <= stop);
+        }
+        taken
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,9 +175,43 @@ mod tests {
         some.put_back(cuts.into_iter().skip(1));
         assert_eq!(format!("{:?}", some.span().unwrap()), "2..9");
         assert_eq!(format!("{:?}", some.cut(100).unwrap()), "2..4");
+        let mut some = wanted(&[(0, 5), (7, 9), (10, 20), (30, 31), (40, 41)]);
+        assert_eq!(format!("{:?}", some.cut_many(10, 9)), "[0..5, 7..9]");
+        assert_eq!(format!("{:?}", some.cut_many(4, 9)), "[10..14]");
+        assert_eq!(format!("{:?}", some.cut_many(100, 2)), "[14..20, 30..31]");
+        assert_eq!(format!("{:?}", some.cut_many(100, 2)), "[40..41]");
+        assert!(some.cut_many(100, 2).is_empty());
     }
 
     proptest! {
+        /// However parts are ordered, repeated and cut, each wanted byte is taken once, and is right.
+        #[test]
+        fn takes_each_byte_once(
+            gaps in proptest::collection::vec((0_u64..9, 1_u64..9), 0..12),
+            parts in proptest::collection::vec((0_u64..150, 0_u64..60), 0..40),
+        ) {
+            let mut position = 0;
+            let mut ranges = Vec::new();
+            for (gap, len) in gaps {
+                ranges.push(ByteRange { start: position + gap, end: position + gap + len });
+                position += gap + len;
+            }
+            let mut left = Left::new(ranges.clone());
+            let mut got: Vec<u64> = Vec::new();
+            for (offset, len) in parts.into_iter().chain([(0, 300)]) {
+                let data: Vec<u8> = (offset..offset + len).map(|b| b.to_le_bytes()[0]).collect();
+                for segment in left.take(offset, &data.into()) {
+                    for (at, byte) in (segment.offset..).zip(&segment.data) {
+                        prop_assert_eq!(at.to_le_bytes()[0], *byte);
+                        got.push(at);
+                    }
+                }
+            }
+            prop_assert!(left.is_empty() && left.count() == 0);
+            got.sort_unstable();
+            prop_assert_eq!(got, ranges.iter().flat_map(|r| r.start..r.end).collect::<Vec<u64>>());
+        }
+
         /// However a body is chopped, exactly the wanted bytes are picked, in order.
         #[test]
         fn picks_exactly_what_is_wanted(

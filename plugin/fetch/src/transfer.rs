@@ -1,21 +1,30 @@
-//! One stretch of a blob by one request, resumed where a body broke off. The seam for retry policies.
+//! Some stretches of a blob by one request, resumed where its answer broke off.
 
-use bytes::{Buf, Bytes};
+use std::time::Instant;
+
+use bytes::Bytes;
 use chunked_core::ByteRange;
-use chunked_registry::{Blob, Body, ErrorKind, RegistryError};
+use chunked_registry::{Blob, Body, ErrorKind, Parts, Ranges, RegistryError};
 
+use crate::fetch::Segment;
 use crate::patience::Patience;
+use crate::ranges::Left;
+
+/// An answer that brings less than this, in bytes, and not everything, counts as a failure.
+const LITTLE: u64 = 64 << 10;
 
 /// What to make of a registry that answers a range with the whole blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WholeAnswer {
     /// Skip what lies before the stretch, and take the rest from it.
     Take,
+    /// The same, and ask for nothing else: ranges failed.
+    Ask,
     /// Give the body to the caller: [`Stop::Whole`].
     HandOver,
 }
 
-/// Why a transfer ended before its stretch did.
+/// Why a transfer ended before its stretches did.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// The registry sends the whole blob.
@@ -24,62 +33,110 @@ pub(crate) enum Stop {
     Failed(RegistryError),
 }
 
-/// A stretch of a blob on its way.
+/// The answer being read.
+#[derive(Debug)]
+enum Answer {
+    /// One stretch, and where in the blob we are.
+    Body(Body, u64),
+    Parts(Parts),
+}
+
+impl Answer {
+    fn of(body: Body) -> Self {
+        let start = body.range().start;
+        Self::Body(body, start)
+    }
+
+    /// The next bytes and where they belong.
+    async fn chunk(&mut self) -> Option<Result<(u64, Bytes), RegistryError>> {
+        match self {
+            Self::Parts(parts) => parts.chunk().await,
+            Self::Body(body, position) => {
+                let chunk = body.chunk().await?;
+                Some(chunk.map(|bytes| {
+                    let offset = *position;
+                    *position += bytes.len() as u64;
+                    (offset, bytes)
+                }))
+            }
+        }
+    }
+}
+
+/// Stretches of a blob on their way.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     blob: Blob,
     /// What has not arrived yet.
-    left: ByteRange,
+    left: Left,
     whole: WholeAnswer,
-    body: Option<Body>,
-    /// Where in the blob `body` is.
-    position: u64,
+    answer: Option<Answer>,
+    /// Bytes that the answer brought so far.
+    brought: u64,
+    /// Several ranges in one request did not work here.
+    one_by_one: bool,
+    /// The registry is known to serve ranges.
+    had_ranges: bool,
     patience: Patience,
 }
 
 impl Transfer {
-    pub(crate) fn new(blob: Blob, left: ByteRange, whole: WholeAnswer) -> Self {
-        Self { blob, left, whole, body: None, position: 0, patience: Patience::default() }
+    /// `left`: sorted and apart. More than one only where the blob's origin takes several ranges.
+    pub(crate) fn new(blob: Blob, left: Vec<ByteRange>, whole: WholeAnswer, patience: Patience) -> Self {
+        Self {
+            blob,
+            left: Left::new(left),
+            whole,
+            answer: None,
+            brought: 0,
+            one_by_one: false,
+            had_ranges: false,
+            patience,
+        }
     }
 
-    /// A transfer that goes on with a whole body.
-    pub(crate) fn from_whole(blob: Blob, left: ByteRange, body: Body) -> Self {
-        let position = body.range().start;
-        Self { body: Some(body), position, ..Self::new(blob, left, WholeAnswer::Take) }
+    /// Takes `body`, which the registry sends already, for the answer.
+    pub(crate) fn go_on_with(&mut self, body: Body) {
+        self.answer = Some(Answer::of(body));
     }
 
-    /// The next bytes of the stretch with their offset in the blob; `None` when it is complete.
-    pub(crate) async fn next(&mut self) -> Option<Result<(u64, Bytes), Stop>> {
+    /// The next bytes that are wanted; of several stretches they may come in any order. `None` when all are here.
+    pub(crate) async fn next(&mut self) -> Option<Result<Vec<Segment>, Stop>> {
         loop {
             if self.left.is_empty() {
                 self.drain().await;
                 return None;
             }
-            let result = match self.body.as_mut() {
+            let result = match self.answer.as_mut() {
                 None => self.open().await,
-                Some(body) => match body.chunk().await {
-                    Some(Ok(bytes)) => match self.take(bytes) {
-                        Some(piece) => return Some(Ok(piece)),
-                        None => continue,
-                    },
-                    Some(Err(error)) => Err(Stop::Failed(error)),
-                    // Ended as announced, which a broken stretch does not: ask for the rest.
-                    None => {
-                        self.body = None;
-                        continue;
+                Some(answer) => match answer.chunk().await {
+                    Some(Ok((offset, bytes))) => {
+                        let wanted = self.left.take(offset, &bytes);
+                        if wanted.is_empty() {
+                            continue;
+                        }
+                        let bytes = wanted.iter().map(|segment| segment.data.len() as u64).sum();
+                        self.brought += bytes;
+                        self.patience.progress(bytes);
+                        return Some(Ok(wanted));
                     }
+                    Some(Err(error)) => Err(Stop::Failed(error)),
+                    None => match self.after_less() {
+                        Some(error) => Err(Stop::Failed(error)),
+                        None => {
+                            self.answer = None;
+                            continue;
+                        }
+                    },
                 },
             };
             if let Err(stop) = result {
-                self.body = None;
+                self.answer = None;
                 match stop {
                     Stop::Failed(error) => {
-                        let Some(pause) = self.patience.after(&error) else {
+                        if let Some(error) = self.wait_after(error).await {
                             return Some(Err(Stop::Failed(error)));
-                        };
-                        let (at, pause_ms) = (self.left.start, pause.as_millis());
-                        tracing::debug!(blob = %self.blob.digest(), at, pause_ms, %error, "resuming a transfer");
-                        tokio::time::sleep(pause).await;
+                        }
                     }
                     whole => return Some(Err(whole)),
                 }
@@ -87,51 +144,87 @@ impl Transfer {
         }
     }
 
-    async fn open(&mut self) -> Result<(), Stop> {
-        let size = self.blob.size();
-        let all = self.left == ByteRange { start: 0, end: size };
-        // Without a range header there is nothing a registry could dislike.
-        let by_range = !all && (self.whole == WholeAnswer::HandOver || self.blob.has_ranges() != Some(false));
-        let body = if by_range { self.blob.get(self.left).await } else { self.blob.get_all().await };
-        let body = match body {
-            Err(error) if self.whole == WholeAnswer::Take && error.kind() == ErrorKind::RangeUnsupported => {
-                self.blob.get_all().await
-            }
-            body => body,
-        };
-        let body = body.map_err(Stop::Failed)?;
-        if body.range() != self.left && self.whole == WholeAnswer::HandOver {
-            return Err(Stop::Whole(body));
+    /// An answer that was complete by its own word left something out: a server may, and the rest is asked for.
+    /// But not byte by byte.
+    fn after_less(&mut self) -> Option<RegistryError> {
+        self.one_by_one |= self.brought == 0;
+        (self.brought < LITTLE).then(|| self.blob.incomplete(self.brought + self.left.total(), self.brought))
+    }
+
+    /// Waits before the next attempt; gives the error back when there shall be none.
+    async fn wait_after(&mut self, error: RegistryError) -> Option<RegistryError> {
+        if error.kind() == ErrorKind::RangeUnsupported && self.left.count() > 1 && !self.one_by_one {
+            // One range at a time may still do.
+            tracing::info!(blob = %self.blob.digest(), %error, "several ranges in one request do not work here");
+            self.blob.note_multi_range(false);
+            self.one_by_one = true;
+            return None;
         }
-        self.position = body.range().start;
-        self.body = Some(body);
+        let Some(pause) = self.patience.after(&error, self.had_ranges) else { return Some(error) };
+        let (at, pause_ms) = (self.left.first().map(|range| range.start), pause.as_millis());
+        tracing::debug!(blob = %self.blob.digest(), at, pause_ms, %error, "resuming a transfer");
+        tokio::time::sleep(pause).await;
+        None
+    }
+
+    async fn open(&mut self) -> Result<(), Stop> {
+        let Some(first) = self.left.first() else { return Ok(()) };
+        self.had_ranges |= self.blob.has_ranges() == Some(true);
+        self.brought = 0;
+        let all = first == ByteRange { start: 0, end: self.blob.size() };
+        // Without a range header there is nothing a registry could dislike.
+        let by_range = !all
+            && match self.whole {
+                WholeAnswer::HandOver => true,
+                WholeAnswer::Take => self.blob.has_ranges() != Some(false),
+                WholeAnswer::Ask => false,
+            };
+        let started = Instant::now();
+        let answer = if !by_range {
+            self.blob.get_all().await.map(Ranges::Body)
+        } else if self.left.count() > 1 && !self.one_by_one {
+            self.blob.get_many(&self.left.all()).await
+        } else {
+            self.blob.get(first).await.map(Ranges::Body)
+        };
+        let answer = match answer {
+            Err(error)
+                if by_range
+                    && self.whole == WholeAnswer::Take
+                    && error.kind() == ErrorKind::RangeUnsupported =>
+            {
+                self.blob.get_all().await.map(Ranges::Body)
+            }
+            answer => answer,
+        };
+        let answer = answer.map_err(Stop::Failed)?;
+        self.blob.note_round_trip(started.elapsed());
+        self.answer = Some(match answer {
+            Ranges::Body(body) if self.whole == WholeAnswer::HandOver && !all && self.is_whole(&body) => {
+                return Err(Stop::Whole(body));
+            }
+            Ranges::Body(body) => Answer::of(body),
+            Ranges::Parts(parts) => Answer::Parts(parts),
+        });
         Ok(())
     }
 
-    /// Cuts `bytes`, which begin at `position`, to what is wanted.
-    fn take(&mut self, mut bytes: Bytes) -> Option<(u64, Bytes)> {
-        let end = self.position.saturating_add(bytes.len() as u64);
-        if end <= self.left.start {
-            self.position = end;
-            return None;
-        }
-        let skip = self.left.start.saturating_sub(self.position);
-        bytes.advance(usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len()));
-        bytes.truncate(usize::try_from(self.left.len()).unwrap_or(usize::MAX));
-        let offset = self.left.start;
-        self.position = end;
-        self.left.start += bytes.len() as u64;
-        self.patience.progress(bytes.len() as u64);
-        Some((offset, bytes))
+    fn is_whole(&self, body: &Body) -> bool {
+        body.range() == ByteRange { start: 0, end: self.blob.size() }
     }
 
-    /// Reads a body whose bytes are all here to its end, so that its connection is used again. What goes wrong
+    /// Reads an answer whose bytes are all here to its end, so that its connection is used again. What goes wrong
     /// now does no harm.
     async fn drain(&mut self) {
-        if let Some(mut body) = self.body.take()
-            && body.range().end == self.left.end
-        {
-            let _ = body.chunk().await;
+        match self.answer.take() {
+            Some(Answer::Body(mut body, position)) if body.range().end == position => {
+                let _ = body.chunk().await;
+            }
+            // Only the closing delimiter is left, unless the server sends more than it was asked for.
+            Some(Answer::Parts(mut parts)) => {
+                let _ = parts.chunk().await;
+            }
+            _ => {}
         }
     }
 }

@@ -1,17 +1,28 @@
 //! One body for everything: for whole blobs, and for registries without ranges.
 
-use chunked_registry::Blob;
+use chunked_registry::{Blob, Body};
 
 use crate::error::FetchError;
 use crate::fetch::Output;
+use crate::patience::Patience;
 use crate::ranges::Wanted;
 use crate::transfer::{Stop, Transfer, WholeAnswer};
 
-/// Hands on what is wanted, from `transfer` or, without one, from a body asked for now. Reads only as fast as
-/// the receiver takes.
-pub(crate) async fn run(blob: &Blob, mut wanted: Wanted, transfer: Option<Transfer>, output: &Output) {
+/// Hands on what is wanted, from `body` or, without one, from a body asked for now as `whole` says. Reads only as
+/// fast as the receiver takes.
+pub(crate) async fn run(
+    blob: &Blob,
+    mut wanted: Wanted,
+    body: Option<Body>,
+    whole: WholeAnswer,
+    patience: Patience,
+    output: &Output,
+) {
     let Some(span) = wanted.span() else { return };
-    let mut transfer = transfer.unwrap_or_else(|| Transfer::new(blob.clone(), span, WholeAnswer::Take));
+    let mut transfer = Transfer::new(blob.clone(), vec![span], whole, patience);
+    if let Some(body) = body {
+        transfer.go_on_with(body);
+    }
     loop {
         // A receiver that is gone ends a request that brings nothing, too.
         let piece = tokio::select! {
@@ -19,21 +30,20 @@ pub(crate) async fn run(blob: &Blob, mut wanted: Wanted, transfer: Option<Transf
             piece = transfer.next() => piece,
             () = output.closed() => return,
         };
-        let segments = match piece {
+        let pieces = match piece {
             None => return,
-            Some(Ok((offset, data))) => wanted.pick(offset, &data),
+            Some(Ok(pieces)) => pieces,
             Some(Err(stop)) => {
                 let offset = wanted.span().map_or(span.end, |span| span.start);
-                let error = match stop {
-                    Stop::Failed(source) => FetchError::Registry { offset, source },
-                    Stop::Whole(_) => FetchError::NoRanges { blob: blob.digest() },
-                };
-                // The receiver may be gone already.
-                let _ = output.send(Err(error)).await;
+                // It takes whole answers, and hands none over.
+                if let Stop::Failed(source) = stop {
+                    // The receiver may be gone already.
+                    let _ = output.send(Err(FetchError::Registry { offset, source })).await;
+                }
                 return;
             }
         };
-        for segment in segments {
+        for segment in pieces.iter().flat_map(|piece| wanted.pick(piece.offset, &piece.data)) {
             if output.send(Ok(segment)).await.is_err() {
                 return;
             }

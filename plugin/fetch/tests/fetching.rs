@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunked_core::ByteRange;
-use chunked_fetch::{FetchError, FetchOptions, Segment, fetch, fetch_all, fetch_only};
+use chunked_fetch::{FetchError, FetchOptions, First, Retry, Segment, fetch, fetch_all, fetch_first};
 use chunked_registry::{Blob, Client, ErrorKind};
 use proptest::prelude::*;
 use registry::{Quirk, Registry, client};
@@ -33,7 +33,8 @@ fn range(start: u64, end: u64) -> ByteRange {
 }
 
 fn small() -> FetchOptions {
-    FetchOptions { connections: 4, segment: 100_000 }
+    let retry = Retry { pause: Duration::from_millis(20), ..Retry::default() };
+    FetchOptions { connections: 4, segment: 100_000, retry, ..FetchOptions::default() }
 }
 
 fn some_ranges() -> Vec<ByteRange> {
@@ -121,10 +122,10 @@ async fn bad_ranges_are_errors() {
 #[tokio::test]
 async fn whole_blobs_come_as_one_stream() {
     let (registry, client, blob) = start().await;
-    check(&collect(fetch_all(blob)).await.unwrap(), &[range(0, SIZE)]);
+    check(&collect(fetch_all(blob, &small())).await.unwrap(), &[range(0, SIZE)]);
     assert_eq!(registry.blob_requests(), 1);
     let empty = client.blob(&registry.reference("team/app"), registry.blob(Bytes::new()), 0);
-    assert!(collect(fetch_all(empty)).await.unwrap().is_empty());
+    assert!(collect(fetch_all(empty, &small())).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -161,18 +162,29 @@ async fn refused_ranges_mean_one_whole_body() {
 }
 
 #[tokio::test]
-async fn fetch_only_does_not_read_whole_blobs() {
-    for quirk in [Quirk::IgnoreRange, Quirk::Status(501)] {
-        let (registry, _client, blob) = start().await;
-        let script = quirk.clone();
-        registry.script(move |_, _| script.clone());
-        for _ in 0..2 {
-            let error = collect(fetch_only(blob.clone(), some_ranges(), small())).await.unwrap_err();
-            assert!(matches!(error, FetchError::NoRanges { .. }), "{error}");
-            assert_eq!(error.kind(), ErrorKind::RangeUnsupported);
-        }
-        assert_eq!(registry.blob_requests(), 1);
+async fn a_first_part_comes_alone_or_is_the_whole() {
+    let (registry, _client, blob) = start().await;
+    let part = fetch_first(blob.clone(), range(1000, 301_000), small()).await.unwrap();
+    let First::Part(bytes) = part else { panic!("{part:?}") };
+    assert_eq!(bytes, content()[1000..301_000]);
+    assert_eq!(merged(registry.served()), vec![range(1000, 301_000)]);
+
+    let before = total(&registry.served());
+    registry.script(|_, _| Quirk::IgnoreRange);
+    for _ in 0..2 {
+        // The second time it is not even tried.
+        let first = fetch_first(blob.clone(), range(1000, 301_000), small()).await.unwrap();
+        let First::Whole(segments) = first else { panic!("{first:?}") };
+        check(&collect(segments).await.unwrap(), &[range(0, SIZE)]);
     }
+    assert_eq!(registry.seen().last().unwrap().range, None);
+    assert_eq!(total(&registry.served()) - before, 2 * SIZE);
+
+    let (registry, _client, blob) = start().await;
+    registry.script(|_, range| if range.is_some() { Quirk::Status(501) } else { Quirk::None });
+    let error = fetch_first(blob, range(1000, 2000), small()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RangeUnsupported);
+    assert_eq!(registry.blob_requests(), 1);
 }
 
 #[tokio::test]
@@ -193,7 +205,7 @@ async fn broken_bodies_are_resumed_where_they_broke() {
 async fn a_broken_whole_body_is_resumed_by_a_range() {
     let (registry, _client, blob) = start().await;
     registry.script(|nth, _| if nth == 0 { Quirk::BreakAfter(1_000_000) } else { Quirk::None });
-    check(&collect(fetch_all(blob)).await.unwrap(), &[range(0, SIZE)]);
+    check(&collect(fetch_all(blob, &small())).await.unwrap(), &[range(0, SIZE)]);
     assert_eq!(registry.blob_requests(), 2);
     assert_eq!(registry.seen()[1].range, Some(range(1_000_000, SIZE)));
 }
@@ -202,7 +214,7 @@ async fn a_broken_whole_body_is_resumed_by_a_range() {
 async fn a_broken_whole_body_without_ranges_is_read_again() {
     let (registry, _client, blob) = start().await;
     registry.script(|nth, _| if nth == 0 { Quirk::BreakAfter(1_000_000) } else { Quirk::IgnoreRange });
-    check(&collect(fetch_all(blob)).await.unwrap(), &[range(0, SIZE)]);
+    check(&collect(fetch_all(blob, &small())).await.unwrap(), &[range(0, SIZE)]);
     assert_eq!(registry.blob_requests(), 2);
 }
 
@@ -221,7 +233,7 @@ async fn overload_is_waited_out_and_despair_comes() {
     registry.script(|_, _| Quirk::BreakAfter(0));
     let error = collect(fetch(blob, vec![range(0, 10)], small())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
-    assert_eq!(registry.blob_requests() - before, 6, "one try and five repetitions");
+    assert_eq!(registry.blob_requests() - before, 8, "one try, five repetitions, and two for the whole blob");
 }
 
 async fn no_open_bodies(registry: &Registry) {
@@ -245,7 +257,7 @@ async fn dropping_the_receiver_ends_all_requests() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(segments);
         no_open_bodies(&registry).await;
-        let mut segments = fetch_all(blob);
+        let mut segments = fetch_all(blob, &small());
         let _ = tokio::time::timeout(Duration::from_millis(100), segments.recv()).await;
         drop(segments);
         no_open_bodies(&registry).await;
@@ -259,7 +271,7 @@ async fn a_slow_reader_holds_the_registry_back() {
     let size = 64 << 20;
     let digest = registry.blob(vec![0; size]);
     let blob = client().blob(&registry.reference("team/app"), digest, size as u64);
-    let options = FetchOptions { connections: 4, segment: 1 << 20 };
+    let options = FetchOptions { segment: 1 << 20, ..small() };
     let mut segments = fetch(blob, vec![range(0, size as u64)], options);
     segments.recv().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -301,7 +313,7 @@ proptest! {
                 ranges.push(range(position + gap, (position + gap + len).min(SIZE)));
                 position += gap + len;
             }
-            let segments = collect(fetch(blob, ranges.clone(), FetchOptions { connections, segment })).await;
+            let segments = collect(fetch(blob, ranges.clone(), FetchOptions { connections, segment, ..small() })).await;
             check(&segments.unwrap(), &ranges);
         });
     }

@@ -1,17 +1,25 @@
 //! Byte ranges of one blob.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chunked_core::{ByteRange, Digest};
-use http::header::{CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 
 use crate::body::Body;
 use crate::client::{Inner, Target};
 use crate::content_range::ContentRange;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
+use crate::knowledge::Network;
+use crate::multipart::{self, Parser};
+use crate::parts::Parts;
 use crate::reference::Reference;
 use crate::transport::Reply;
+
+/// Bytes of headers that a part of a multipart answer may add: three times what servers send.
+const PART_OVERHEAD: u64 = 512;
 
 /// A blob in a repository. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,11 +35,24 @@ struct Place {
     name: String,
     digest: Digest,
     size: u64,
+    /// Who answered last.
+    origin: Mutex<String>,
+}
+
+/// What came for several ranges.
+#[derive(Debug)]
+pub enum Ranges {
+    /// One stretch of the blob: one of the ranges, all of them and what is between, or the whole blob.
+    Body(Body),
+    /// Parts, each of which says what it is.
+    Parts(Parts),
 }
 
 impl Blob {
     pub(crate) fn new(client: Arc<Inner>, reference: Reference, digest: Digest, size: u64) -> Self {
-        let place = Place { reference, name: digest.to_string(), digest, size };
+        // Until somebody answers: whoever did for another blob.
+        let origin = Mutex::new(client.knowledge.origin(&reference.host));
+        let place = Place { reference, name: digest.to_string(), digest, size, origin };
         Self { client, place: Arc::new(place) }
     }
 
@@ -45,14 +66,45 @@ impl Blob {
         self.place.digest
     }
 
-    /// Whether the blob's registry answers range requests with ranges, from what it did before; `None` when
-    /// it was not asked yet, or long ago.
-    pub fn has_ranges(&self) -> Option<bool> {
-        self.client.has_ranges(&self.place.reference.host)
+    /// Who answered last for this blob: scheme, host and port of the registry, of a mirror or of whom they
+    /// redirected to. Before the first answer for any blob the registry's name.
+    pub fn origin(&self) -> String {
+        self.place.origin.lock().clone()
     }
 
-    /// Asks for `range` by one single-range request. The body's own [range](Body::range) is either `range`
-    /// or, from a registry that ignores ranges, the whole blob.
+    /// Whether the blob's origin answers range requests with ranges, from what it did before; `None` when it was
+    /// not asked yet, or long ago.
+    pub fn has_ranges(&self) -> Option<bool> {
+        self.client.knowledge.ranges(&self.place.origin.lock())
+    }
+
+    /// Whether the blob's origin answers a request for several ranges rightly; `None` when no probe was made lately.
+    pub fn has_multi_range(&self) -> Option<bool> {
+        self.client.knowledge.multi_range(&self.place.origin.lock())
+    }
+
+    /// What was measured of the network to the blob's origin.
+    pub fn network(&self) -> Network {
+        self.client.knowledge.network(&self.place.origin.lock())
+    }
+
+    /// Remembers what a probe for several ranges showed about the blob's origin.
+    pub fn note_multi_range(&self, works: bool) {
+        self.client.knowledge.note_multi_range(&self.place.origin.lock(), works);
+    }
+
+    /// Remembers how long the blob's origin took to begin an answer.
+    pub fn note_round_trip(&self, took: Duration) {
+        self.client.knowledge.note_round_trip(&self.place.origin.lock(), took);
+    }
+
+    /// Remembers how many bytes per second came from the blob's origin.
+    pub fn note_bandwidth(&self, bytes_per_second: u64) {
+        self.client.knowledge.note_bandwidth(&self.place.origin.lock(), bytes_per_second);
+    }
+
+    /// Asks for `range` by one single-range request. The body's own [range](Body::range) begins at or before
+    /// `range` and has at least its first byte; from a registry that ignores ranges it is the whole blob.
     ///
     /// # Errors
     ///
@@ -60,29 +112,52 @@ impl Blob {
     /// refuses ranges or answers with another one. The bytes themselves are not checked against any digest.
     pub async fn get(&self, range: ByteRange) -> Result<Body, RegistryError> {
         let subject = self.subject();
-        let size = self.place.size;
-        if range.end > size || range.start > range.end {
-            return Err(subject.request(format!("bytes {range} are not inside its {size} bytes")));
-        }
+        self.inside(range, &subject)?;
         if range.is_empty() {
             return Ok(Body::empty(range, subject));
         }
-        let mut headers = HeaderMap::new();
-        let value = HeaderValue::try_from(format!("bytes={}-{}", range.start, range.end - 1))
-            .map_err(|_| subject.request("its range does not fit into a header"))?;
-        headers.insert(RANGE, value);
-        let response = self.request(headers, &subject).await.inspect_err(|error| self.note_refusal(error))?;
+        let response = self.ask(&[range], &subject).await?;
         let partial = response.status == StatusCode::PARTIAL_CONTENT;
         let served = if partial {
-            self.partial(range, &response, &subject)?
+            self.partial(&[range], &response, &subject)?
         } else {
             self.whole(&response, &subject)?
         };
         // A registry may answer a range that is the whole blob without one.
         if partial || served != range {
-            self.client.note_ranges(&self.place.reference.host, partial);
+            self.client.knowledge.note_ranges(&self.place.origin.lock(), partial);
         }
         Ok(self.body(response, served, subject))
+    }
+
+    /// Asks for several `ranges`, which are sorted and apart, by one request. Only where a probe showed that the
+    /// origin can: see [`Blob::has_multi_range`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Blob::get`].
+    pub async fn get_many(&self, ranges: &[ByteRange]) -> Result<Ranges, RegistryError> {
+        let subject = self.subject();
+        for range in ranges {
+            self.inside(*range, &subject)?;
+        }
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
+            return Err(subject.request("no range is asked for"));
+        };
+        let response = self.ask(ranges, &subject).await?;
+        if response.status != StatusCode::PARTIAL_CONTENT {
+            let served = self.whole(&response, &subject)?;
+            return Ok(Ranges::Body(self.body(response, served, subject)));
+        }
+        let Some(boundary) = multipart::boundary(header(&response, CONTENT_TYPE)) else {
+            let served = self.partial(ranges, &response, &subject)?;
+            return Ok(Ranges::Body(self.body(response, served, subject)));
+        };
+        // A server may merge ranges, and repeat bytes of those that overlap; ours do not.
+        let overhead = (ranges.len() as u64).saturating_add(1).saturating_mul(PART_OVERHEAD);
+        let limit = last.end.saturating_sub(first.start).saturating_add(overhead);
+        let body = Body::open_ended(response.into_body(), limit, subject);
+        Ok(Ranges::Parts(Parts::new(body, Parser::new(&boundary, self.place.size))))
     }
 
     /// Asks for the whole blob.
@@ -100,19 +175,51 @@ impl Blob {
         Ok(self.body(response, served, subject))
     }
 
+    /// The error for an answer that ended rightly, and brought only `got` of `expected` bytes.
+    pub fn incomplete(&self, expected: u64, got: u64) -> RegistryError {
+        self.subject().error(Failure::Short { expected, got })
+    }
+
+    fn inside(&self, range: ByteRange, subject: &Subject) -> Result<(), RegistryError> {
+        let size = self.place.size;
+        if range.end <= size && range.start <= range.end {
+            return Ok(());
+        }
+        Err(subject.request(format!("bytes {range} are not inside its {size} bytes")))
+    }
+
+    async fn ask(&self, ranges: &[ByteRange], subject: &Subject) -> Result<Reply, RegistryError> {
+        let spelled: Vec<String> =
+            ranges.iter().map(|range| format!("{}-{}", range.start, range.end.saturating_sub(1))).collect();
+        let value = HeaderValue::try_from(format!("bytes={}", spelled.join(",")))
+            .map_err(|_| subject.request("its ranges do not fit into a header"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, value);
+        let answer = self.request(headers, subject).await;
+        answer.inspect_err(|error| {
+            if ranges.len() == 1 {
+                self.note_refusal(error);
+            }
+        })
+    }
+
     /// Remembers that the registry refuses ranges. A 416 may be about this blob alone.
     fn note_refusal(&self, error: &RegistryError) {
         if let Failure::Status { status, .. } = error.failure()
             && error.kind() == ErrorKind::RangeUnsupported
             && *status != StatusCode::RANGE_NOT_SATISFIABLE
         {
-            self.client.note_ranges(&self.place.reference.host, false);
+            self.client.knowledge.note_ranges(&self.place.origin.lock(), false);
         }
     }
 
     async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Reply, RegistryError> {
         let target: Target = self.client.target(&self.place.reference);
-        self.client.get(&target, ("blobs", &self.place.name), headers, subject).await
+        let reply = self.client.get(&target, ("blobs", &self.place.name), headers, subject).await?;
+        let origin = reply.origin();
+        self.client.knowledge.note_origin(&self.place.reference.host, &origin);
+        *self.place.origin.lock() = origin;
+        Ok(reply)
     }
 
     fn body(&self, response: Reply, served: ByteRange, subject: Subject) -> Body {
@@ -131,25 +238,27 @@ impl Blob {
         Subject { host: host.clone(), what: format!("blob {repository}@{}", self.place.name) }
     }
 
-    /// Checks that a 206 is for `asked`, by its header and its announced length.
+    /// The range that a 206 for one of `asked` has by its own word: at least the first byte of the one it is for,
+    /// and of this blob. It may be longer, or shorter; the announced length of its body does not matter.
     fn partial(
         &self,
-        asked: ByteRange,
+        asked: &[ByteRange],
         response: &Reply,
         subject: &Subject,
     ) -> Result<ByteRange, RegistryError> {
-        let header =
-            response.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let answer = ContentRange::parse(header);
-        let right = answer.is_some_and(|answer| {
-            answer.range == asked && answer.total.is_none_or(|total| total == self.place.size)
-        });
-        let length = response.content_length().is_none_or(|length| length == asked.len());
-        if right && length {
-            return Ok(asked);
-        }
-        let answer = header.chars().take(100).collect();
-        Err(subject.error(Failure::ContentRange { asked, size: self.place.size, answer }))
+        let size = self.place.size;
+        let text = header(response, CONTENT_RANGE);
+        let served = ContentRange::parse(text)
+            .filter(|answer| answer.range.end <= size && answer.total.is_none_or(|total| total == size))
+            .map(|answer| answer.range)
+            .filter(|served| {
+                asked.iter().any(|asked| served.start <= asked.start && asked.start < served.end)
+            });
+        served.ok_or_else(|| {
+            let asked = asked.first().copied().unwrap_or(ByteRange { start: 0, end: 0 });
+            let answer = text.chars().take(100).collect();
+            subject.error(Failure::ContentRange { asked, size, answer })
+        })
     }
 
     fn whole(&self, response: &Reply, subject: &Subject) -> Result<ByteRange, RegistryError> {
@@ -159,4 +268,8 @@ impl Blob {
         }
         Ok(ByteRange { start: 0, end: size })
     }
+}
+
+fn header(response: &Reply, name: HeaderName) -> &str {
+    response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -14,24 +14,31 @@ use crate::transport::Incoming;
 /// The bytes of one range of a blob as they arrive, in order, without copying.
 ///
 /// Never trusts the server about length: the stream gives exactly the bytes of [`Body::range`] and then ends,
-/// or it ends with an error. Reading it to its end lets its connection be used again; dropping it before
-/// closes the connection.
+/// or it ends with an error. Bytes beyond are not read. Reading it to its end lets its connection be used again;
+/// dropping it before closes the connection.
 pub struct Body {
     range: ByteRange,
     /// Bytes still to come.
     left: u64,
+    /// Its length is not known: `left` is only a limit.
+    open_ended: bool,
     chunks: Option<Box<Incoming>>,
     subject: Subject,
 }
 
 impl Body {
     pub(crate) fn new(chunks: Incoming, range: ByteRange, subject: Subject) -> Self {
-        Self { range, left: range.len(), chunks: Some(Box::new(chunks)), subject }
+        Self { range, left: range.len(), open_ended: false, chunks: Some(Box::new(chunks)), subject }
+    }
+
+    /// An answer of unknown length, of which at most `limit` bytes are read.
+    pub(crate) fn open_ended(chunks: Incoming, limit: u64, subject: Subject) -> Self {
+        Self { open_ended: true, ..Self::new(chunks, ByteRange { start: 0, end: limit }, subject) }
     }
 
     /// No bytes, without asking anybody.
     pub(crate) fn empty(range: ByteRange, subject: Subject) -> Self {
-        Self { range, left: range.len(), chunks: None, subject }
+        Self { range, left: range.len(), open_ended: false, chunks: None, subject }
     }
 
     /// The bytes of the blob that this body has: what was asked for, or the whole blob when the registry
@@ -44,24 +51,28 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// When the connection breaks or stalls, or the body has another length than [`Body::range`]. The stream
-    /// is over then.
+    /// When the connection breaks or stalls, or the body is shorter than [`Body::range`]. The stream is over
+    /// then.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, RegistryError>> {
         self.next().await
     }
 
-    fn accept(&mut self, bytes: &Bytes) -> Result<(), RegistryError> {
-        match self.left.checked_sub(bytes.len() as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(self.subject.error(Failure::Length(self.range.len()))),
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Cuts `bytes` to what is still to come. A body that is longer than that is not read on.
+    fn accept(&mut self, mut bytes: Bytes) -> Bytes {
+        if bytes.len() as u64 > self.left {
+            bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.chunks = None;
         }
+        self.left -= bytes.len() as u64;
+        bytes
     }
 
     fn end(&self) -> Option<RegistryError> {
-        (self.left > 0).then(|| {
+        (self.left > 0 && !self.open_ended).then(|| {
             let expected = self.range.len();
             self.subject.error(Failure::Short { expected, got: expected - self.left })
         })
@@ -75,7 +86,9 @@ impl Stream for Body {
         let this = self.get_mut();
         let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
         let item = match ready!(chunks.poll_next_unpin(cx)) {
-            Some(Ok(bytes)) => Some(this.accept(&bytes).map(|()| bytes)),
+            // Longer than announced, by nothing but what comes now.
+            Some(Ok(_)) if this.left == 0 => None,
+            Some(Ok(bytes)) => Some(Ok(this.accept(bytes))),
             Some(Err(failure)) => Some(Err(this.subject.error(failure))),
             None => this.end().map(Err),
         };

@@ -4,10 +4,9 @@ mod exchange;
 mod fallback;
 mod resolve;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chunked_core::Digest;
 
@@ -15,15 +14,13 @@ use crate::auth::{Auth, Places};
 use crate::blob::Blob;
 use crate::error::{ErrorKind, RegistryError};
 use crate::hosts::Hosts;
+use crate::knowledge::Knowledge;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
 pub(crate) use exchange::{Target, retry_after};
 
 /// Pauses before further tries for documents and tokens.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
-
-/// How long a host is believed to have no ranges.
-const NO_RANGES_FOR: Duration = Duration::from_secs(600);
 
 /// How to reach registries.
 #[derive(Debug, Clone)]
@@ -56,6 +53,9 @@ pub struct ClientOptions {
     pub bandwidth: Option<u64>,
     /// Whether HTTP/2 is offered to servers with TLS.
     pub http2: bool,
+    /// File that keeps what is learned about registries: do they serve ranges, how fast are they. `None`: it is
+    /// forgotten when the process ends.
+    pub knowledge: Option<PathBuf>,
 }
 
 impl Default for ClientOptions {
@@ -75,6 +75,7 @@ impl Default for ClientOptions {
             bytes_in_flight: 256 << 20,
             bandwidth: None,
             http2: false,
+            knowledge: None,
         }
     }
 }
@@ -90,8 +91,7 @@ pub(crate) struct Inner {
     pub(crate) transport: Transport,
     pub(crate) auth: Auth,
     pub(crate) hosts: Hosts,
-    /// By host: whether the last answer to a range request was one, and when it came.
-    ranges: Mutex<HashMap<String, (bool, Instant)>>,
+    pub(crate) knowledge: Knowledge,
 }
 
 impl Client {
@@ -108,8 +108,9 @@ impl Client {
             timeout: options.credential_timeout,
         });
         let hosts = Hosts::new(options.config_path.clone(), options.plain_http.clone());
+        let knowledge = Knowledge::open(options.knowledge.clone());
         let transport = Transport::new(options)?;
-        Ok(Self { inner: Arc::new(Inner { transport, auth, hosts, ranges: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { transport, auth, hosts, knowledge }) })
     }
 
     /// A handle on the blob `digest`, `size` bytes long, in the repository of `reference`. Asks nothing yet.
@@ -121,23 +122,6 @@ impl Client {
 impl Inner {
     pub(crate) fn target(&self, reference: &Reference) -> Target {
         Target { host: reference.host.clone(), repository: reference.repository.clone() }
-    }
-
-    /// Whether `host` answers range requests with ranges; `None` when that is not known.
-    pub(crate) fn has_ranges(&self, host: &str) -> Option<bool> {
-        let ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answer, when) = ranges.get(host)?;
-        (*answer || when.elapsed() < NO_RANGES_FOR).then_some(*answer)
-    }
-
-    pub(crate) fn note_ranges(&self, host: &str, answer: bool) {
-        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        match ranges.get_mut(host) {
-            Some((known, _)) if *known == answer && answer => {}
-            _ => {
-                ranges.insert(host.to_owned(), (answer, Instant::now()));
-            }
-        }
     }
 }
 

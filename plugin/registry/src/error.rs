@@ -67,6 +67,8 @@ pub enum Failure {
         retry_after: Option<Duration>,
         /// True when a byte range was asked for.
         ranged: bool,
+        /// False when the registry redirected to whoever says so.
+        direct: bool,
     },
     /// The registry wants credentials we do not have, or refused those we have.
     #[error("access denied: {0}")]
@@ -122,9 +124,17 @@ pub enum Failure {
     /// A body that is not as many bytes long as the manifest says.
     #[error("the body is not {0} bytes long")]
     Length(u64),
-    /// Encoded, although the identity was asked for: the answer's header.
-    #[error("the answer has the content encoding {0:?}")]
-    Encoding(String),
+    /// Several ranges were asked for, and the answer's parts make no sense.
+    #[error("the answer to a request for several ranges is wrong: {0}")]
+    Multipart(&'static str),
+    /// Encoded, although the identity was asked for.
+    #[error("the answer has the content encoding {encoding:?}")]
+    Encoding {
+        /// The answer's header.
+        encoding: String,
+        /// True when a byte range was asked for.
+        ranged: bool,
+    },
     /// The index has no manifest for the platform.
     #[error("there is no image for {wanted}; there is: {offered}")]
     Platform {
@@ -164,10 +174,14 @@ impl RegistryError {
     pub fn kind(&self) -> ErrorKind {
         match self.failure() {
             Failure::Transport(_) | Failure::Stalled(_) | Failure::Short { .. } => ErrorKind::Transient,
+            // A signed address that has expired, or the server behind it lost the blob: the registry gives another.
+            Failure::Status { status, direct: false, .. } if is_refusal(*status) => ErrorKind::Transient,
             Failure::Status { status, ranged, .. } => status_kind(*status, *ranged),
             Failure::Denied(_) | Failure::Credentials { .. } => ErrorKind::Denied,
             Failure::Platform { .. } => ErrorKind::NotFound,
-            Failure::ContentRange { .. } => ErrorKind::RangeUnsupported,
+            Failure::ContentRange { .. } | Failure::Multipart(_) | Failure::Encoding { ranged: true, .. } => {
+                ErrorKind::RangeUnsupported
+            }
             Failure::Tls(_)
             | Failure::Request(_)
             | Failure::HostConfig { .. }
@@ -175,7 +189,7 @@ impl RegistryError {
             | Failure::TooLong(_)
             | Failure::Digest { .. }
             | Failure::Length(_)
-            | Failure::Encoding(_)
+            | Failure::Encoding { .. }
             | Failure::Image(_) => ErrorKind::Invalid,
         }
     }
@@ -187,6 +201,11 @@ impl RegistryError {
             _ => None,
         }
     }
+}
+
+/// How storage behind a redirect refuses an address: S3 and GCS 403 or 400, others 401, 404, 410.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410)
 }
 
 fn status_kind(status: StatusCode, ranged: bool) -> ErrorKind {

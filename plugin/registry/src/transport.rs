@@ -92,7 +92,6 @@ pub(crate) struct Reply {
     body: Incoming,
 }
 
-#[allow(dead_code, reason = "the origin is for what is known of hosts")]
 impl Reply {
     /// Scheme, host and port of who answered.
     pub(crate) fn origin(&self) -> String {

@@ -81,7 +81,8 @@ async fn once(
         }
         status => {
             let (detail, retry_after) = (String::new(), crate::client::retry_after(&reply.headers));
-            return Err(subject.error(Failure::Status { status, detail, retry_after, ranged: false }));
+            let failure = Failure::Status { status, detail, retry_after, ranged: false, direct: true };
+            return Err(subject.error(failure));
         }
     }
     let body = bounded(reply, subject).await?;

@@ -89,7 +89,7 @@ impl Inner {
         subject: &Subject,
     ) -> Result<Reply, RegistryError> {
         match reply.status {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => plain(reply, subject),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => plain(reply, ranged, subject),
             _ => Err(failure(reply, ranged, subject).await),
         }
     }
@@ -123,17 +123,17 @@ pub(crate) async fn failure(reply: Reply, ranged: bool, subject: &Subject) -> Re
     if direct && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return subject.denied(format!("HTTP {status}{detail}; {}", login_advice(&subject.host)));
     }
-    subject.error(Failure::Status { status, detail, retry_after, ranged })
+    subject.error(Failure::Status { status, detail, retry_after, ranged, direct })
 }
 
 /// Refuses a body that is not the blob itself: its lengths and digests would be those of something else.
-fn plain(reply: Reply, subject: &Subject) -> Result<Reply, RegistryError> {
+fn plain(reply: Reply, ranged: bool, subject: &Subject) -> Result<Reply, RegistryError> {
     let encoding = reply.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
     if encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity") {
         return Ok(reply);
     }
     let encoding = String::from_utf8_lossy(encoding).chars().take(50).collect();
-    Err(subject.error(Failure::Encoding(encoding)))
+    Err(subject.error(Failure::Encoding { encoding, ranged }))
 }
 
 /// How long the server wants to be left alone.
