@@ -1,6 +1,7 @@
 //! Deletes what nobody needs: called after containerd's garbage collection, and beside everything else.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{StoreError, at};
@@ -65,6 +66,14 @@ impl Store {
                 break;
             }
             let path = entry.map_err(at("list", &trash))?.path();
+            if let Some(id) = entry_id(&path) {
+                // Still copied from: a snapshot that was removed without being a layer.
+                if self.inner.pins.lock().contains_key(&id) {
+                    continue;
+                }
+                // While its list is there: without, every row of the index would be looked at.
+                self.inner.index.remove_known(id, &path);
+            }
             let removed = if path.is_dir() && !path.is_symlink() {
                 std::fs::remove_dir_all(&path)
             } else {
@@ -80,6 +89,10 @@ impl Store {
         }
         Ok(deleted)
     }
+}
+
+fn entry_id(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
 }
 
 #[cfg(test)]

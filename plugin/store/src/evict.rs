@@ -49,8 +49,8 @@ pub enum Prune {
 
 /// An unused layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unused {
-    id: u64,
+pub(crate) struct Unused {
+    pub(crate) id: u64,
     bytes: u64,
     inodes: u64,
     used: i64,
@@ -122,7 +122,7 @@ fn choose(unused: &[Unused], keep: &Keep, now: i64, short: Short) -> Vec<Unused>
 
 impl Inner {
     /// Layers that no snapshot points to, least recently used first.
-    fn unused(&self) -> Result<Vec<Unused>, StoreError> {
+    pub(crate) fn unused(&self) -> Result<Vec<Unused>, StoreError> {
         self.database.read(|db| {
             let mut statement = db.prepare_cached(
                 "SELECT id, max(bytes - shared_bytes, 0), max(inodes - shared_inodes, 0), used FROM layers l \
@@ -151,7 +151,7 @@ impl Inner {
     }
 
     /// Drops the rows of those that are still unused, unpinned and not used since they were chosen.
-    fn drop_rows(&self, layers: &[Unused]) -> Result<HashSet<u64>, StoreError> {
+    pub(crate) fn drop_rows(&self, layers: &[Unused]) -> Result<HashSet<u64>, StoreError> {
         // Held until the rows are gone: nobody can pin a layer between our look and our delete.
         let pins = self.pins.lock();
         let dropped = self.database.write(|db| {
@@ -173,12 +173,11 @@ impl Inner {
         Ok(dropped)
     }
 
-    /// Moves the directory of a dropped layer into the trash, and takes its files out of the index.
-    fn bury(&self, id: u64) {
+    /// Moves the directory of a dropped layer into the trash. Who empties that takes its files out of the index.
+    pub(crate) fn bury(&self, id: u64) {
         if let Err(error) = self.layout.discard(&self.layout.snapshot(id), &id.to_string()) {
             tracing::warn!(%error, "directory of a dropped layer stays; the next start takes the layer in again");
         }
-        self.index.remove(id, &self.layout.trash().join(id.to_string()));
     }
 
     /// Writes down which layers were used as donors since the last time.

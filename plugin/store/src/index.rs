@@ -4,6 +4,7 @@
 //! Files and chunks are two key spaces. A row is a key (see [`list::key`]), a layer and a position in that
 //! layer's list, 15 to 20 bytes; digest, length and path are read from the list, and compared there.
 
+mod check;
 mod lookup;
 
 use std::collections::HashSet;
@@ -14,7 +15,6 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::layout::Layout;
 use crate::list::{Entries, Entry, List};
-use crate::origins::Known;
 
 pub(crate) use lookup::Hit;
 
@@ -72,21 +72,15 @@ impl Index {
         }
     }
 
-    /// Adds the files of layers that a crash kept out, from the lists in the layers' directories, and drops
-    /// those of layers that are gone.
-    pub(crate) fn reconcile(&self, layout: &Layout, layers: &Known) {
-        let mut indexed: HashSet<u64> = HashSet::new();
+    /// The layers whose files are all here.
+    pub(crate) fn layers(&self) -> HashSet<u64> {
+        let mut indexed = HashSet::new();
         self.change("list layers", |connection| {
             let mut statement = connection.prepare("SELECT id FROM layers")?;
             indexed = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
             Ok(())
         });
-        for id in indexed.iter().filter(|id| !layers.contains_key(id)) {
-            self.remove(*id, &layout.trash().join(id.to_string()));
-        }
-        for id in layers.keys().filter(|id| !indexed.contains(id)) {
-            self.take_in(layout, *id);
-        }
+        indexed
     }
 
     /// Adds a layer from the list in its directory.
@@ -120,6 +114,18 @@ impl Index {
             transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)", counts)?;
             transaction.commit()
         });
+    }
+
+    /// As [`Index::remove`], if there is anything of the layer.
+    pub(crate) fn remove_known(&self, layer: u64, dir: &Path) {
+        let mut there = false;
+        self.change("look for a layer", |connection| {
+            there = connection.prepare_cached("SELECT 1 FROM layers WHERE id = ?1")?.exists([layer])?;
+            Ok(())
+        });
+        if there {
+            self.remove(layer, dir);
+        }
     }
 
     /// Drops the files and chunks of a layer that was deleted: by the list in `dir`, where its directory is

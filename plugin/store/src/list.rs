@@ -19,6 +19,9 @@ use crate::layer::{NewChunk, NewFile};
 /// Name of the list in a layer's directory.
 pub(crate) const NAME: &str = "files";
 
+/// Its name while it is written for a directory that is in use.
+pub(crate) const NEW: &str = "files.new";
+
 const MAGIC_1: &[u8] = b"chunked-files-1\n";
 const MAGIC_2: &[u8] = b"chunked-files-2\n";
 /// Largest list accepted, in bytes: far above what limits on layers allow.
@@ -67,9 +70,14 @@ pub(crate) fn key(digest: &Digest, size: u64) -> i64 {
 /// Writes the list into `dir`. It becomes durable with the layer's data. Chunks of files that are not in
 /// `files` are left out, and so are paths too long for any system call.
 pub(crate) fn write(dir: &Path, files: &[NewFile], chunks: &[NewChunk]) -> io::Result<Entries> {
+    write_to(&dir.join(NAME), files, chunks)
+}
+
+/// As [`write`], to this path.
+pub(crate) fn write_to(path: &Path, files: &[NewFile], chunks: &[NewChunk]) -> io::Result<Entries> {
     let fits = |file: &&NewFile| u16::try_from(file.path.len()).is_ok();
     let len: usize = files.iter().filter(fits).map(|file| FILE_HEAD + file.path.len()).sum();
-    let mut out = Out { to: BufWriter::new(File::create(dir.join(NAME))?), hasher: Hasher::new(), at: 0 };
+    let mut out = Out { to: BufWriter::new(File::create(path)?), hasher: Hasher::new(), at: 0 };
     out.put(MAGIC_2)?;
     out.put(&(len as u64).to_le_bytes())?;
     let mut entries = Entries::default();

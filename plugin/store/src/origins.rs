@@ -16,6 +16,9 @@ const MAX: usize = 64;
 /// Longest name of one, in bytes (RFC 1035: 253, and a port).
 const MAX_NAME: usize = 259;
 
+/// The origin of layers that containerd committed itself; no registry can have this name.
+pub const LOCAL: &str = "(local)";
+
 /// Layers that are here, each with the registries it came from.
 pub(crate) type Known = HashMap<u64, Vec<String>>;
 
@@ -47,6 +50,13 @@ pub(crate) struct Allowed<'a> {
 impl Allowed<'_> {
     pub(crate) fn contains(&self, layer: u64) -> bool {
         self.known.get(&layer).is_some_and(|of| self.origins.allow(of))
+    }
+}
+
+impl Allowed<'_> {
+    /// True for a snapshot that containerd committed itself.
+    pub(crate) fn is_local(&self, layer: u64) -> bool {
+        self.known.get(&layer).is_some_and(|of| of.iter().any(|origin| origin == LOCAL))
     }
 }
 
@@ -89,7 +99,7 @@ impl Inner {
 pub(crate) fn check(origin: &str) -> Result<(), StoreError> {
     if origin.is_empty()
         || origin.len() > MAX_NAME
-        || origin.contains(|c: char| c.is_ascii_whitespace() || c.is_control())
+        || origin.contains(|c: char| c.is_ascii_whitespace() || c.is_control() || c == '(')
     {
         return Err(StoreError::Invalid(format!("{origin:?} is not the name of a registry")));
     }

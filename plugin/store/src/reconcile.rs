@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::database::Database;
 use crate::error::{StoreError, at};
 use crate::layout::{Layout, make_dir};
-use crate::origins::Known;
+use crate::origins::{Known, LOCAL};
 use crate::rows::LayerRow;
-use crate::{marker, rows};
+use crate::{marker, rows, snapshot};
 
 /// What is really there.
 #[derive(Debug, Default)]
@@ -53,6 +53,9 @@ pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreEr
         tracing::error!(path = %layout.snapshot(*id).display(), "directory of a snapshot is missing, it is marked damaged");
     }
     let mut layers: Known = database.read(rows::all_origins)?.into_iter().collect();
+    for id in database.read(snapshot::committed_directories)? {
+        layers.insert(id, vec![LOCAL.to_owned()]);
+    }
     layers.retain(|id, _| state.directories.contains(id));
     Ok(Found { layers, missing })
 }

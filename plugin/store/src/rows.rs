@@ -68,10 +68,7 @@ pub(crate) struct LayerRow {
 impl LayerRow {
     /// What came to the disk with this layer.
     pub(crate) fn own(&self) -> Usage {
-        Usage {
-            bytes: self.bytes.saturating_sub(self.shared.bytes),
-            inodes: self.inodes.saturating_sub(self.shared.inodes),
-        }
+        Usage { bytes: self.bytes, inodes: self.inodes }.without(self.shared)
     }
 }
 

@@ -4,7 +4,7 @@ mod change;
 mod create;
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -145,6 +145,19 @@ pub(crate) fn find(db: &Connection, name: &str) -> Result<Option<Snapshot>, Stor
 pub(crate) fn all_for(db: &Connection, target: &str) -> Result<Vec<Snapshot>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE ref = ?1 ORDER BY id");
     db.prepare_cached(&sql)?.query_and_then([target], parse)?.collect()
+}
+
+/// Directories of committed snapshots that are no layers of ours.
+pub(crate) fn committed_directories(db: &Connection) -> Result<HashSet<u64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT dir FROM snapshots WHERE layer IS NULL AND kind = 3")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// True for one of [`committed_directories`]. A snapshot that was created here has its directory's number.
+pub(crate) fn is_committed_directory(db: &Connection, dir: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM snapshots WHERE id = ?1 AND dir = ?1 AND layer IS NULL AND kind = 3";
+    Ok(db.prepare_cached(sql)?.exists([dir])?)
 }
 
 /// The snapshot called `name`, which must exist.

@@ -12,9 +12,10 @@ use crate::database::Database;
 use crate::error::StoreError;
 use crate::evict::Keep;
 use crate::index::{Hit, Index};
+use crate::indexer::Signal;
 use crate::layer::{Flavour, LayerId, LayerPin, NewLayer, Pins};
 use crate::layout::Layout;
-use crate::origins::{Known, Origins};
+use crate::origins::{Allowed, Known, Origins};
 use crate::staging::Staging;
 use crate::{publish, reconcile, rows};
 
@@ -43,6 +44,9 @@ pub struct Donor {
     pub path: Vec<u8>,
     /// That layer's tree, absolute.
     pub root: PathBuf,
+    /// The file may be hard-linked into another layer. False for snapshots that containerd committed itself: who
+    /// made them may have them mounted for writing yet.
+    pub may_link: bool,
 }
 
 /// Where the bytes of a wanted chunk can be copied from: [`ChunkDonor::offset`] of a file, under the same
@@ -81,13 +85,15 @@ pub(crate) struct Inner {
     pub(crate) cleaning: Mutex<()>,
     /// Layers that were pinned as donors, and when; not yet in their rows.
     pub(crate) touched: Mutex<HashMap<u64, i64>>,
+    pub(crate) indexing: Signal,
     pub(crate) layout: Layout,
 }
 
 impl Store {
     /// Opens or creates the store at `root` with default options.
     ///
-    /// Puts right what a crash left behind: see the crate's documentation, "Crash order".
+    /// Puts right what a crash left behind: see the crate's documentation, "Crash order". What the index lacks,
+    /// [`Store::start_indexer`] and [`Store::complete_index`] add.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, StoreOptions::default())
     }
@@ -98,7 +104,6 @@ impl Store {
         let database = Database::open(&layout.root().join("state.db"), options.sync)?;
         let found = reconcile::run(&layout, &database)?;
         let index = Index::open(&layout.root().join("index.db"));
-        index.reconcile(&layout, &found.layers);
         let inner = Inner {
             options,
             ids: Ids::default(),
@@ -111,6 +116,7 @@ impl Store {
             publishing: Mutex::default(),
             cleaning: Mutex::default(),
             touched: Mutex::default(),
+            indexing: Signal::default(),
             layout,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -147,8 +153,9 @@ impl Store {
 
     /// As [`Store::lookup`], in layers of these origins only.
     pub fn lookup_within(&self, wanted: &[(Digest, u64)], origins: &Origins) -> Vec<Option<Donor>> {
-        let found = self.inner.index.files(&self.inner.layout, wanted, &self.inner.layers_of(origins));
-        found.into_iter().map(|hit| hit.map(|hit| self.donor(hit))).collect()
+        let allowed = self.inner.layers_of(origins);
+        let found = self.inner.index.files(&self.inner.layout, wanted, &allowed);
+        found.into_iter().map(|hit| hit.map(|hit| self.donor(hit, &allowed))).collect()
     }
 
     /// For each wanted (digest, length in bytes) a part of a file of some layer that had this content when it
@@ -163,8 +170,9 @@ impl Store {
         wanted: &[(Digest, u64)],
         origins: &Origins,
     ) -> Vec<Option<ChunkDonor>> {
-        let found = self.inner.index.chunks(&self.inner.layout, wanted, &self.inner.layers_of(origins));
-        let donor = |(hit, offset)| ChunkDonor { donor: self.donor(hit), offset };
+        let allowed = self.inner.layers_of(origins);
+        let found = self.inner.index.chunks(&self.inner.layout, wanted, &allowed);
+        let donor = |(hit, offset)| ChunkDonor { donor: self.donor(hit, &allowed), offset };
         found.into_iter().map(|hit| hit.map(donor)).collect()
     }
 
@@ -187,8 +195,13 @@ impl Store {
         self.inner.add_origin(layer, origin)
     }
 
-    fn donor(&self, hit: Hit) -> Donor {
-        Donor { layer: LayerId(hit.layer), path: hit.path, root: self.inner.layout.fs(hit.layer) }
+    fn donor(&self, hit: Hit, allowed: &Allowed<'_>) -> Donor {
+        Donor {
+            layer: LayerId(hit.layer),
+            path: hit.path,
+            root: self.inner.layout.fs(hit.layer),
+            may_link: !allowed.is_local(hit.layer),
+        }
     }
 }
 

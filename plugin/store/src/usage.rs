@@ -21,6 +21,17 @@ pub struct Usage {
     pub inodes: u64,
 }
 
+impl Usage {
+    /// What is left without `shared`.
+    #[must_use]
+    pub fn without(self, shared: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(shared.bytes),
+            inodes: self.inodes.saturating_sub(shared.inodes),
+        }
+    }
+}
+
 /// Measures the tree at `root`. What disappears meanwhile is not counted: containers may be writing.
 pub(crate) fn measure(root: &Path) -> Result<Usage, StoreError> {
     let mut usage = Usage::default();

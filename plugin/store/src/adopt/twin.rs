@@ -35,10 +35,7 @@ pub(crate) fn create(
     let from = inner.layout.fs(row.id);
     let directories = clone_tree(&from, staging.fs())?;
     settle(staging.fs())?;
-    let shared = Usage {
-        bytes: row.bytes.saturating_sub(directories.bytes),
-        inodes: row.inodes.saturating_sub(directories.inodes),
-    };
+    let shared = Usage { bytes: row.bytes, inodes: row.inodes }.without(directories);
     let twin = LayerRow {
         id: staging.id(),
         context: Some(context.as_bytes().to_vec()),

@@ -77,6 +77,7 @@ fn a_lost_database_costs_no_layer_and_no_running_container() {
     }
     let store = temp.open();
     assert!(store.layer(&Digest::of(b"l"), Flavour::Upper).unwrap().is_some());
+    store.complete_index().unwrap();
     assert!(store.lookup(&wanted("l"))[0].is_some(), "the index is built from the layers' lists");
     assert!(path(&temp, "orphans").join(id).join("fs").exists());
     store.cleanup().unwrap();
@@ -132,6 +133,7 @@ fn a_broken_index_is_replaced() {
     }
     std::fs::write(path(&temp, "index.db"), vec![0x55; 20_000]).unwrap();
     let store = temp.open_with(Duration::from_secs(60));
+    store.complete_index().unwrap();
     assert!(store.lookup(&wanted("l"))[0].is_some());
 }
 

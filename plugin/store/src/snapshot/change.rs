@@ -34,7 +34,9 @@ impl Store {
             let values = params![key, name, parent, encode(labels)?, reference(labels), now()];
             db.prepare_cached(sql)?.execute(values)?;
             Ok(())
-        })
+        })?;
+        self.inner.indexing.work();
+        Ok(())
     }
 
     /// Changes labels of the snapshot called `name` and returns it as it is then.
@@ -69,6 +71,7 @@ impl Store {
             Ok(snapshot)
         })?;
         if removed.layer.is_none() {
+            self.inner.forget(removed.dir);
             let dir = self.inner.layout.snapshot(removed.dir);
             // The row is gone and stays gone; a directory left behind is swept at the next start.
             if let Err(error) = self.inner.layout.discard(&dir, &removed.dir.to_string()) {

@@ -1,0 +1,348 @@
+//! Do rows, directories, index and, if asked, every file's bytes still agree? Beside a running daemon, too: what
+//! comes or goes while it looks is looked at again before it is called wrong.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chunked_core::Digest;
+
+use crate::error::{StoreError, at};
+use crate::evict::Unused;
+use crate::layer::{LayerId, LayerPin};
+use crate::list::List;
+use crate::origins::LOCAL;
+use crate::rows;
+use crate::store::{Inner, Store};
+use crate::tree::{self, Tree};
+
+/// A directory without a row may be one that a Prepare is just making; its row comes within this time.
+const MAKING: Duration = Duration::from_secs(10);
+
+/// What to verify.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// Read every listed file and compare its digest. Otherwise only its being there is checked.
+    pub contents: bool,
+    /// Put right what can be: rows of the index, rows of layers nobody uses, damaged layers nobody uses.
+    pub repair: bool,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The layer's or snapshot's directory number.
+    pub id: u64,
+    /// The layer's DiffID, or the snapshot's name.
+    pub what: String,
+    /// What is wrong with it, and what to do if it was not repaired.
+    pub text: String,
+    /// It is right now.
+    pub repaired: bool,
+}
+
+/// How far a verification is, or was at its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Layers looked at, snapshots that containerd committed itself included.
+    pub layers: u64,
+    /// Files looked at.
+    pub files: u64,
+    /// Bytes read and compared.
+    pub bytes: u64,
+    /// Problems found.
+    pub problems: u64,
+    /// Problems that were repaired.
+    pub repaired: u64,
+}
+
+/// Told of what a verification finds. Ends it by returning false.
+pub trait Watch {
+    /// Called after each layer, and now and then within one.
+    fn progress(&mut self, so_far: &Verified) -> bool;
+    /// Called for each problem.
+    fn problem(&mut self, problem: &Problem) -> bool;
+}
+
+impl Store {
+    /// Looks at everything. Takes no lock that others wait for.
+    ///
+    /// # Errors
+    /// When the database or the disk cannot be read at all; what is merely wrong is told to `watch`.
+    pub fn verify(&self, options: VerifyOptions, watch: &mut dyn Watch) -> Result<Verified, StoreError> {
+        let mut run = Run { inner: &self.inner, options, watch, so_far: Verified::default() };
+        match run.all() {
+            Ok(()) | Err(Stop::Asked) => Ok(run.so_far),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+}
+
+enum Stop {
+    Asked,
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+struct Run<'a> {
+    inner: &'a Arc<Inner>,
+    options: VerifyOptions,
+    watch: &'a mut dyn Watch,
+    so_far: Verified,
+}
+
+impl Run<'_> {
+    fn all(&mut self) -> Result<(), Stop> {
+        self.snapshots()?;
+        self.directories()?;
+        self.index_rows()?;
+        let mut ids: Vec<u64> = self.inner.layers.read().keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            // Nobody deletes it while we look. Gone already: nothing to say.
+            let pin = {
+                let mut pins = self.inner.pins.lock();
+                let here = self.inner.layers.read().contains_key(&id);
+                here.then(|| LayerPin::new(self.inner, &mut pins, LayerId(id)))
+            };
+            if let Some(pin) = pin {
+                let damaged = self.layer(id)?;
+                drop(pin);
+                if let Some(damage) = damaged {
+                    self.damaged(id, damage)?;
+                }
+                self.so_far.layers += 1;
+                self.tell_progress()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row's parent, layer and directory is there.
+    fn snapshots(&mut self) -> Result<(), Stop> {
+        let lost: Vec<(u64, String, String)> = self.inner.database.read(|db| {
+            let mut statement = db.prepare(
+                "SELECT id, name, 'its parent ' || parent || ' is not there' FROM snapshots s \
+                 WHERE parent IS NOT NULL AND NOT EXISTS (SELECT 1 FROM snapshots p WHERE p.name = s.parent AND p.kind = 3) \
+                 UNION ALL \
+                 SELECT id, name, 'its layer ' || layer || ' is not there' FROM snapshots s \
+                 WHERE layer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM layers l WHERE l.id = s.layer)",
+            )?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })?;
+        for (id, name, text) in lost {
+            self.problem(id, name, format!("{text}; remove it and pull its image again"), false)?;
+        }
+        let dirs: Vec<(u64, String)> = self.inner.database.read(|db| {
+            let mut statement = db.prepare("SELECT dir, name FROM snapshots")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })?;
+        for (dir, name) in dirs {
+            let gone = !self.inner.layout.fs(dir).is_dir();
+            if gone && self.inner.database.read(|db| Ok(crate::snapshot::find(db, &name)?.is_some()))? {
+                let text =
+                    "its directory is missing: remove the images and containers that use it, and pull again";
+                self.problem(dir, name, text.into(), false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every layer's row has a directory, every directory a row.
+    fn directories(&mut self) -> Result<(), Stop> {
+        let path = self.inner.layout.snapshots();
+        let mut there = HashSet::new();
+        for entry in std::fs::read_dir(&path).map_err(at("list", &path))? {
+            let name = entry.map_err(at("list", &path))?.file_name();
+            match name.to_str().and_then(|name| name.parse::<u64>().ok()) {
+                Some(id) => drop(there.insert(id)),
+                None => {
+                    self.problem(0, name.to_string_lossy().into(), "does not belong here".into(), false)?
+                }
+            }
+        }
+        let rows = self.inner.database.read(|db| {
+            let mut statement = db.prepare("SELECT id FROM layers UNION SELECT dir FROM snapshots")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<HashSet<u64>, _>>()?)
+        })?;
+        for id in there.difference(&rows) {
+            let dir = self.inner.layout.snapshot(*id);
+            let young = dir
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .map(|time| time.elapsed().unwrap_or_default() < MAKING);
+            if matches!(young, Ok(false)) {
+                let text = "a directory without a row: the daemon's next start takes care of it";
+                self.problem(*id, dir.display().to_string(), text.into(), false)?;
+            }
+        }
+        let layers = self.inner.database.read(rows::all_origins)?;
+        for (id, _) in layers.iter().filter(|(id, _)| !there.contains(id)) {
+            self.lost_layer(*id)?;
+        }
+        Ok(())
+    }
+
+    fn lost_layer(&mut self, id: u64) -> Result<(), Stop> {
+        // Dropped or just made meanwhile?
+        let Some(row) = self.inner.database.read(|db| rows::layer(db, id))? else { return Ok(()) };
+        if self.inner.layout.snapshot(id).exists() {
+            return Ok(());
+        }
+        let what = row.diff_id.to_string();
+        if self.options.repair && self.inner.drop_layer(id)? {
+            return self.problem(id, what, "its directory was missing; its row is gone now".into(), true);
+        }
+        self.problem(id, what, "the layer's directory is missing; pull its image again".into(), false)
+    }
+
+    /// The index has no rows of layers that are gone, and lacks no layer.
+    fn index_rows(&mut self) -> Result<(), Stop> {
+        let known = Arc::clone(&self.inner.layers.read());
+        for (id, rows) in self.inner.index.strays() {
+            // On its way out, or in.
+            if known.contains_key(&id) || self.inner.layout.trash().join(id.to_string()).exists() {
+                continue;
+            }
+            if self.options.repair {
+                self.inner.index.remove(id, &self.inner.layout.trash());
+            }
+            let text = format!("{rows} rows of the index are of a layer that is gone");
+            self.problem(id, "index".into(), text, self.options.repair)?;
+        }
+        Ok(())
+    }
+
+    /// One layer's list, files and index rows. Gives what is wrong with its files.
+    fn layer(&mut self, id: u64) -> Result<Option<String>, Stop> {
+        let local = self.is_local(id);
+        let dir = self.inner.layout.snapshot(id);
+        let list = match List::read(&dir) {
+            Ok(list) => list,
+            // Not hashed yet: the indexer comes to it.
+            Err(error) if local && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Reported with the rows.
+            Err(_) if !dir.exists() => return Ok(None),
+            Err(error) => return Ok(Some(format!("its list of files: {error}"))),
+        };
+        let lacking = self.inner.index.lacking(id, list.entries());
+        if lacking > 0 {
+            if self.options.repair {
+                self.inner.index.remove(id, &dir);
+                self.inner.index.insert(id, list.entries());
+            }
+            let text = format!("{lacking} of its files and chunks are not in the index");
+            let what = self.name(id)?;
+            self.problem(id, what, text, self.options.repair)?;
+        }
+        let tree = match Tree::open(&self.inner.layout.fs(id)) {
+            Ok(tree) => tree,
+            Err(error) => return Ok(Some(format!("its tree: {error}"))),
+        };
+        for (_, file) in list.files() {
+            self.so_far.files += 1;
+            if self.so_far.files % 1024 == 0 {
+                self.tell_progress()?;
+            }
+            if let Err(error) = self.file(&tree, &file.path, file.size, &file.digest) {
+                let path = String::from_utf8_lossy(&file.path).into_owned();
+                return Ok(Some(format!("{path:?}: {error}")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn file(&mut self, tree: &Tree, path: &[u8], size: u64, digest: &Digest) -> io::Result<()> {
+        let other = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+        let mut file = tree.file(path)?;
+        let len = file.metadata()?.len();
+        if len != size {
+            return Err(other(format!("it has {len} bytes, not {size}")));
+        }
+        if self.options.contents {
+            let (found, read) = tree::digest(&mut file, |_| Ok(()))?;
+            self.so_far.bytes += read;
+            if found != *digest {
+                return Err(other(format!("it has digest {found}, not {digest}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer with wrong files is no donor any more, and goes if nobody uses it.
+    fn damaged(&mut self, id: u64, damage: String) -> Result<(), Stop> {
+        let what = self.name(id)?;
+        if self.options.repair {
+            if self.is_local(id) {
+                // Its list is what is wrong: nobody promised what is in such a snapshot.
+                let _ = std::fs::remove_file(self.inner.layout.snapshot(id).join(crate::list::NAME));
+                self.inner.index.remove(id, &self.inner.layout.trash());
+                self.inner.indexing.work();
+                return self.problem(id, what, format!("{damage}; it will be listed anew"), true);
+            }
+            if self.inner.drop_layer(id)? {
+                return self.problem(
+                    id,
+                    what,
+                    format!("{damage}; nobody used the layer, it is gone now"),
+                    true,
+                );
+            }
+            self.inner.forget_content(id);
+        }
+        let text = format!("{damage}; remove the images and containers that use it, and pull again");
+        self.problem(id, what, text, false)
+    }
+
+    fn is_local(&self, id: u64) -> bool {
+        self.inner.layers.read().get(&id).is_some_and(|of| of.iter().any(|origin| origin == LOCAL))
+    }
+
+    fn name(&self, id: u64) -> Result<String, StoreError> {
+        let row = self.inner.database.read(|db| rows::layer(db, id))?;
+        Ok(row.map_or_else(|| format!("snapshot {id}"), |row| row.diff_id.to_string()))
+    }
+
+    fn problem(&mut self, id: u64, what: String, text: String, repaired: bool) -> Result<(), Stop> {
+        self.so_far.problems += 1;
+        self.so_far.repaired += u64::from(repaired);
+        let problem = Problem { id, what, text, repaired };
+        if self.watch.problem(&problem) { Ok(()) } else { Err(Stop::Asked) }
+    }
+
+    fn tell_progress(&mut self) -> Result<(), Stop> {
+        if self.watch.progress(&self.so_far) { Ok(()) } else { Err(Stop::Asked) }
+    }
+}
+
+impl Inner {
+    /// Drops a layer's row and directory if no snapshot uses it and nobody has it pinned.
+    fn drop_layer(&self, id: u64) -> Result<bool, StoreError> {
+        let unused = self.unused()?.into_iter().find(|layer: &Unused| layer.id == id);
+        let Some(unused) = unused else { return Ok(false) };
+        let dropped = self.drop_rows(&[unused])?.contains(&id);
+        if dropped {
+            self.index.remove_known(id, &self.layout.snapshot(id));
+            self.bury(id);
+        }
+        Ok(dropped)
+    }
+
+    /// Takes a damaged layer's files out of the index, for good: as a layer without any.
+    fn forget_content(&self, id: u64) {
+        self.index.remove(id, &self.layout.snapshot(id));
+        self.index.insert(id, crate::list::Entries::default());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use super::*;
+use crate::testing::{Temporary, adopt, content, create, layer};
+use crate::{Flavour, Kind, Labels};
+
+#[derive(Default)]
+struct Seen(Vec<Problem>);
+
+impl Watch for Seen {
+    fn progress(&mut self, _: &Verified) -> bool {
+        true
+    }
+
+    fn problem(&mut self, problem: &Problem) -> bool {
+        self.0.push(problem.clone());
+        true
+    }
+}
+
+fn verify(store: &Store, contents: bool, repair: bool) -> (Verified, Vec<Problem>) {
+    let mut seen = Seen::default();
+    let verified = store.verify(VerifyOptions { contents, repair }, &mut seen).unwrap();
+    assert_eq!(verified.problems, seen.0.len() as u64);
+    assert_eq!(verified.repaired, seen.0.iter().filter(|problem| problem.repaired).count() as u64);
+    (verified, seen.0)
+}
+
+#[test]
+fn a_sound_store_has_no_problems() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let one = adopt(&store, &layer(&store, "one", &[]), "one", None);
+    layer(&store, "unused", &[]);
+    create(&store, Kind::Active, "c", Some(&one.name)).unwrap();
+    store.commit("committed", "c", &Labels::new(), None).unwrap();
+    let (verified, problems) = verify(&store, true, false);
+    assert_eq!(problems, []);
+    let bytes = (content("one").len() + content("unused").len()) as u64;
+    assert_eq!(verified, Verified { layers: 2, files: 2, bytes, ..Verified::default() });
+    store.complete_index().unwrap();
+    assert_eq!(verify(&store, false, false).0.layers, 3);
+}
+
+#[test]
+fn other_bytes_are_found_and_an_unused_layer_goes() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let (used, unused) = (layer(&store, "used", &[]), layer(&store, "unused", &[]));
+    adopt(&store, &used, "used", None);
+    for pin in [&used, &unused] {
+        let file = pin.fs().join("usr/bin/tool");
+        let text = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
+        std::fs::write(&file, text.to_uppercase()).unwrap();
+    }
+    drop((used, unused));
+    assert_eq!(verify(&store, false, false).1, []);
+    let (_, problems) = verify(&store, true, false);
+    assert_eq!(problems.len(), 2);
+    assert!(
+        problems.iter().all(|p| p.text.contains("usr/bin/tool") && p.text.contains("digest")),
+        "{problems:?}"
+    );
+    let wanted = |name: &str| [(Digest::of(&content(name)), content(name).len() as u64)];
+    assert!(store.lookup(&wanted("used"))[0].is_some());
+    let (_, problems) = verify(&store, true, true);
+    assert_eq!(problems.iter().map(|p| p.repaired).collect::<Vec<_>>(), [false, true]);
+    assert!(store.lookup(&wanted("used"))[0].is_none(), "no donor any more");
+    assert!(store.layer(&Digest::of(b"unused"), Flavour::Base).unwrap().is_none());
+    assert_eq!(verify(&store, true, false).1.len(), 1, "the used one is reported until it is pulled again");
+}
+
+#[test]
+fn the_index_is_put_right() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let id = layer(&store, "l", &[]).id().get();
+    let db = rusqlite::Connection::open(temp.dir.path().join("index.db")).unwrap();
+    db.execute("UPDATE files SET layer = 77", []).unwrap();
+    let (_, problems) = verify(&store, false, false);
+    assert_eq!(problems.iter().map(|p| p.id).collect::<Vec<_>>(), [77, id], "{problems:?}");
+    let (_, problems) = verify(&store, false, true);
+    assert!(problems.len() == 2 && problems.iter().all(|p| p.repaired), "{problems:?}");
+    assert_eq!(verify(&store, false, false).1, []);
+    assert!(store.lookup(&[(Digest::of(&content("l")), content("l").len() as u64)])[0].is_some());
+}
+
+#[test]
+fn missing_directories_and_rows_are_named() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let (used, unused) = (layer(&store, "used", &[]), layer(&store, "unused", &[]));
+    let snapshot = adopt(&store, &used, "used", None);
+    for pin in [&used, &unused] {
+        std::fs::remove_dir_all(pin.fs().parent().unwrap()).unwrap();
+    }
+    drop((used, unused));
+    let stranger = temp.dir.path().join("snapshots/9999");
+    std::fs::create_dir(&stranger).unwrap();
+    assert!(!verify(&store, false, false).1.iter().any(|p| p.id == 9999), "it may be one that is being made");
+    let old = std::time::SystemTime::now() - 2 * MAKING;
+    std::fs::File::open(&stranger).unwrap().set_modified(old).unwrap();
+    let (_, problems) = verify(&store, false, true);
+    let text = |p: &Problem| format!("{} {} {}", p.what, p.text, p.repaired);
+    let all: Vec<String> = problems.iter().map(text).collect();
+    assert!(
+        all.iter().any(|p| p.starts_with(&snapshot.name) && p.contains("directory is missing")),
+        "{all:?}"
+    );
+    assert!(all.iter().any(|p| p.contains("without a row")), "{all:?}");
+    assert!(all.iter().any(|p| p.ends_with("its row is gone now true")), "{all:?}");
+    assert_eq!(all.len(), 4, "{all:?}");
+}
