@@ -29,6 +29,11 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Show what a running daemon does and holds.
     Status(Status),
+    /// Drop layers that no snapshot needs.
+    Prune(Prune),
+    /// Look into the layer store.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Check a configuration file, or print the default one.
     Config(Config),
 }
@@ -92,6 +97,76 @@ pub(crate) struct Status {
     pub(crate) common: Common,
 }
 
+/// Where the store is: behind a running daemon, or, when none answers, below `--root`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreAccess {
+    /// Socket of the daemon; overrides `address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Without an option, layers go only as far as the limits in `[store]` say, as after a garbage collection of
+/// containerd.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Layers that a snapshot needs, or that a pull is using, always stay.
+  chunked-snapshotter prune --to 2GiB")]
+pub(crate) struct Prune {
+    /// Drop every unused layer, however recently it was used.
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) all: bool,
+    /// Drop the least recently used ones until the unused layers have at most this many bytes: a number, or one with
+    /// a unit like 2GiB.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub(crate) to: Option<u64>,
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// List the layers, least recently used first: the order in which unused ones go.
+    ///
+    /// OWN is what came to the disk with a layer, SIZE what its tree occupies: blocks that it shares with older
+    /// layers count in those.
+    Ls(StoreLs),
+    /// Check that databases, directories and files agree.
+    ///
+    /// Exits with 1 if a problem is left.
+    Verify(StoreVerify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreLs {
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreVerify {
+    /// Read every file of every layer, and compare its digest with the one it had when its layer was proven.
+    #[arg(long)]
+    pub(crate) contents: bool,
+    /// Put right what can be: stale or missing rows of the index, layers without a directory, and damaged layers that
+    /// no snapshot needs. Damaged layers in use give no files to others any more.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().or_else(|| chunked_config::parse_size(text));
+    number.ok_or_else(|| {
+        "write a whole number of bytes, or one with a unit: B, KiB, MiB, GiB or TiB".to_owned()
+    })
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Config {
     /// File to check. Without it, the default configuration is printed, every key with its explanation.
@@ -107,6 +182,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        let parse = |to| Arguments::try_parse_from(["chunked-snapshotter", "prune", "--to", to]);
+        for (text, bytes) in [("0", 0), ("123", 123), ("2GiB", 2 << 30)] {
+            let Command::Prune(prune) = parse(text).unwrap().command else { panic!("{text}") };
+            assert_eq!(prune.to, Some(bytes));
+        }
+        assert!(parse("2GB").is_err() && parse("-1").is_err());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! One verb per file.
 
 pub(crate) mod config;
+pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod store_ls;
+pub(crate) mod store_verify;

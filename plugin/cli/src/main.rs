@@ -9,13 +9,15 @@ mod logging;
 mod progress;
 mod rootfs;
 mod settings;
+mod store_access;
+mod wire;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, StoreCommand};
 
 /// How long threads that are writing may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -40,6 +42,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(command) => runtime.block_on(commands::serve::run(command)),
         Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
         Command::Status(command) => runtime.block_on(commands::status::run(command)),
+        Command::Prune(command) => runtime.block_on(commands::prune::run(command)),
+        Command::Store(StoreCommand::Ls(command)) => runtime.block_on(commands::store_ls::run(command)),
+        Command::Store(StoreCommand::Verify(command)) => {
+            runtime.block_on(commands::store_verify::run(command))
+        }
         Command::Config(_) => Ok(()),
     };
     // Threads that write a layer end when their transfer does; a stuck disk must not keep the process.

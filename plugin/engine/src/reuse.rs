@@ -158,7 +158,9 @@ impl Donors {
     /// The donor to open.
     pub(crate) fn open(&self, donor: &chunked_store::Donor) -> std::io::Result<Donor> {
         let (root, id) = (self.root(donor)?, donor.layer.get());
-        let may_link = !self.same_image.contains(&id) && self.linked.lock().insert((id, donor.path.clone()));
+        let may_link = donor.may_link
+            && !self.same_image.contains(&id)
+            && self.linked.lock().insert((id, donor.path.clone()));
         Ok(Donor { root, path: donor.path.clone(), may_link, fresh: false, check: self.check })
     }
 }

@@ -115,7 +115,7 @@ impl Run<'_> {
                 let damaged = self.layer(id)?;
                 drop(pin);
                 if let Some(damage) = damaged {
-                    self.damaged(id, damage)?;
+                    self.damaged(id, &damage)?;
                 }
                 self.so_far.layers += 1;
                 self.tell_progress()?;
@@ -165,7 +165,7 @@ impl Run<'_> {
             match name.to_str().and_then(|name| name.parse::<u64>().ok()) {
                 Some(id) => drop(there.insert(id)),
                 None => {
-                    self.problem(0, name.to_string_lossy().into(), "does not belong here".into(), false)?
+                    self.problem(0, name.to_string_lossy().into(), "does not belong here".into(), false)?;
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Run<'_> {
         };
         for (_, file) in list.files() {
             self.so_far.files += 1;
-            if self.so_far.files % 1024 == 0 {
+            if self.so_far.files.is_multiple_of(1024) {
                 self.tell_progress()?;
             }
             if let Err(error) = self.file(&tree, &file.path, file.size, &file.digest) {
@@ -279,7 +279,7 @@ impl Run<'_> {
     }
 
     /// A layer with wrong files is no donor any more, and goes if nobody uses it.
-    fn damaged(&mut self, id: u64, damage: String) -> Result<(), Stop> {
+    fn damaged(&mut self, id: u64, damage: &str) -> Result<(), Stop> {
         let what = self.name(id)?;
         if self.options.repair {
             if self.is_local(id) {

@@ -37,6 +37,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let options = settings::store(&settings);
     let store = tokio::task::spawn_blocking(move || Store::open_with(&root, options)).await??;
     let store = Arc::new(store);
+    let indexer = store.start_indexer()?;
     let client = Client::new(settings::client(&settings))?;
     let engine = Engine::new(Arc::clone(&store), client, settings::engine(&settings))?;
     let options = settings::discover(&settings);
@@ -66,6 +67,8 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
         tracing::warn!("calls were still open after {} s; they are cut off", DRAIN.as_secs());
     }
     drop(socket);
+    // Waits for its thread.
+    tokio::task::spawn_blocking(move || drop(indexer)).await?;
     Ok(())
 }
 

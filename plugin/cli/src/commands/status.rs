@@ -1,22 +1,16 @@
 //! `status`: asks a running daemon.
 
-use anyhow::{Context, Result};
-use chunked_proto::chunked::control::v1::control_client::ControlClient;
+use anyhow::Result;
 use chunked_proto::chunked::control::v1::{LayersRequest, Phase, StatusRequest};
 use serde_json::json;
-use tonic::transport::Endpoint;
 
 use crate::args::Status;
-use crate::settings;
+use crate::{settings, store_access};
 
 pub(crate) async fn run(command: Status) -> Result<()> {
     let settings = settings::load(&command.common)?;
     let address = command.address.unwrap_or(settings.address);
-    let path = address.to_str().with_context(|| format!("socket {} is not UTF-8", address.display()))?;
-    let channel = Endpoint::from_shared(format!("unix://{path}"))?.connect().await;
-    let channel = channel
-        .with_context(|| format!("no daemon answers on {path}; start it with `chunked-snapshotter serve`"))?;
-    let mut client = ControlClient::new(channel);
+    let mut client = store_access::connect(&address).await?;
     let status = client.status(StatusRequest {}).await?.into_inner();
     let jobs = client.layers(LayersRequest {}).await?.into_inner().jobs;
     let store = status.store.unwrap_or_default();
@@ -34,7 +28,8 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         let answer = json!({
             "version": status.version, "root": status.root, "containerd_version": status.containerd_version,
             "layers": store.layers, "layer_bytes": store.layer_bytes, "unused_layers": store.unused_layers,
-            "snapshots": store.snapshots, "indexed_files": store.indexed_files, "jobs": jobs,
+            "unused_bytes": store.unused_bytes, "snapshots": store.snapshots, "indexed_files": store.indexed_files,
+            "indexed_chunks": store.indexed_chunks, "jobs": jobs,
         });
         println!("{answer}");
         return Ok(());
@@ -43,12 +38,14 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         if status.containerd_version.is_empty() { "not reachable" } else { &status.containerd_version };
     println!("chunked-snapshotter {}   root {}   containerd {containerd}", status.version, status.root);
     println!(
-        "{} layers ({}, {} of them unused), {} snapshots, {} files to reuse",
+        "{} layers ({}), {} of them unused ({}), {} snapshots, {} files and {} chunks to reuse",
         store.layers,
         indicatif::HumanBytes(store.layer_bytes),
         store.unused_layers,
+        indicatif::HumanBytes(store.unused_bytes),
         store.snapshots,
-        store.indexed_files
+        store.indexed_files,
+        store.indexed_chunks
     );
     for job in jobs {
         println!(

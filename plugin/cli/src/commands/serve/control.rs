@@ -1,14 +1,20 @@
-//! Our own API on the daemon's socket: what `status` shows.
+//! Our own API on the daemon's socket: what `status` shows, `prune`, and looking into the store.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use chunked_core::Causes;
 use chunked_discover::Containerd;
 use chunked_engine::{Engine, JobStatus, Phase};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
-use chunked_store::Store;
+use chunked_store::{Store, StoreError};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
+
+use crate::wire;
 
 struct Service {
     started: SystemTime,
@@ -38,13 +44,7 @@ impl Control for Service {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: Some(self.started.into()),
             root: self.store.root().display().to_string(),
-            store: Some(api::StoreStatus {
-                layers: counts.layers,
-                layer_bytes: counts.layer_bytes,
-                unused_layers: counts.unused_layers,
-                snapshots: counts.snapshots,
-                indexed_files: counts.indexed_files,
-            }),
+            store: Some(wire::counts(counts)),
             running_jobs: running,
             containerd_version: self.containerd.version().await.unwrap_or_default(),
         }))
@@ -54,6 +54,45 @@ impl Control for Service {
         let jobs = self.engine.running().iter().map(job).collect();
         Ok(Response::new(api::LayersResponse { jobs }))
     }
+
+    async fn prune(
+        &self,
+        request: Request<api::PruneRequest>,
+    ) -> Result<Response<api::PruneResponse>, Status> {
+        let (store, what) = (Arc::clone(&self.store), wire::what(request.into_inner()));
+        let done = tokio::task::spawn_blocking(move || wire::prune(&store, what)).await;
+        done.map_err(ended)?.map(Response::new).map_err(failed)
+    }
+
+    async fn store_layers(
+        &self,
+        _: Request<api::StoreLayersRequest>,
+    ) -> Result<Response<api::StoreLayersResponse>, Status> {
+        let store = Arc::clone(&self.store);
+        let layers = tokio::task::spawn_blocking(move || wire::layers(&store)).await;
+        layers.map_err(ended)?.map(Response::new).map_err(failed)
+    }
+
+    type StoreVerifyStream = Pin<Box<dyn Stream<Item = Result<api::StoreVerifyEvent, Status>> + Send>>;
+
+    async fn store_verify(
+        &self,
+        request: Request<api::StoreVerifyRequest>,
+    ) -> Result<Response<Self::StoreVerifyStream>, Status> {
+        let events = wire::verify(&self.store, request.into_inner());
+        let events = ReceiverStream::new(events).map(|event| event.map_err(failed));
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
+fn ended(error: tokio::task::JoinError) -> Status {
+    Status::internal(error.to_string())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
+fn failed(error: StoreError) -> Status {
+    Status::internal(Causes(&error).to_string())
 }
 
 fn job(status: &JobStatus) -> api::LayerJob {

@@ -1,0 +1,63 @@
+//! `store ls`: the layers, one by one.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use chunked_proto::chunked::control::v1 as api;
+use indicatif::{HumanBytes, HumanDuration};
+use serde_json::json;
+
+use crate::args::StoreLs;
+use crate::store_access::{self, Access};
+use crate::wire;
+
+pub(crate) async fn run(command: StoreLs) -> Result<()> {
+    let layers = match store_access::open(&command.access).await? {
+        Access::Daemon(mut client) => client.store_layers(api::StoreLayersRequest {}).await?.into_inner(),
+        Access::Direct(store) => tokio::task::spawn_blocking(move || wire::layers(&store)).await??,
+    }
+    .layers;
+    if command.access.json {
+        let layers: Vec<_> = layers.iter().map(as_json).collect();
+        println!("{}", json!({ "layers": layers }));
+        return Ok(());
+    }
+    println!(
+        "{:>6}  {:<19}  {:>11}  {:>11}  {:>7}  {:>9}  {:<10}  ORIGINS",
+        "ID", "DIFF-ID", "OWN", "SIZE", "INODES", "SNAPSHOTS", "USED"
+    );
+    let (mut own, mut unused) = (0, 0);
+    for layer in &layers {
+        own += layer.own_bytes;
+        unused += if layer.snapshots == 0 { layer.own_bytes } else { 0 };
+        let pinned = if layer.pinned { "*" } else { "" };
+        println!(
+            "{:>6}  {:<19}  {:>11}  {:>11}  {:>7}  {:>9}  {:<10}  {}",
+            layer.id,
+            layer.diff_id.get(..19).unwrap_or_default(),
+            HumanBytes(layer.own_bytes).to_string(),
+            HumanBytes(layer.bytes).to_string(),
+            layer.inodes,
+            format!("{}{pinned}", layer.snapshots),
+            ago(layer),
+            layer.origins.join(" ")
+        );
+    }
+    println!("{} layers, {}; {} of it in unused layers", layers.len(), HumanBytes(own), HumanBytes(unused));
+    Ok(())
+}
+
+fn ago(layer: &api::StoreLayer) -> String {
+    let used = layer.used_at.as_ref().map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0));
+    let used = SystemTime::UNIX_EPOCH + Duration::from_secs(used);
+    format!("{:#}", HumanDuration(used.elapsed().unwrap_or_default()))
+}
+
+fn as_json(layer: &api::StoreLayer) -> serde_json::Value {
+    json!({
+        "id": layer.id, "diff_id": layer.diff_id, "bytes": layer.bytes, "inodes": layer.inodes,
+        "own_bytes": layer.own_bytes, "own_inodes": layer.own_inodes, "created": layer.created_at.as_ref().map(|time| time.seconds),
+        "used": layer.used_at.as_ref().map(|time| time.seconds), "snapshots": layer.snapshots, "pinned": layer.pinned,
+        "origins": layer.origins,
+    })
+}

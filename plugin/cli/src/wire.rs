@@ -1,0 +1,122 @@
+//! The store's answers in the control API's words: the daemon sends them, and commands that open the store
+//! themselves use the same, so that both print alike.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use chunked_proto::chunked::control::v1 as api;
+use chunked_store::{
+    Cleaned, Counts, LayerInfo, Problem, Prune, Store, StoreError, Verified, VerifyOptions, Watch,
+};
+use tokio::sync::mpsc;
+
+/// Time between two reports of progress.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(crate) fn counts(counts: Counts) -> api::StoreStatus {
+    api::StoreStatus {
+        layers: counts.layers,
+        layer_bytes: counts.layer_bytes,
+        unused_layers: counts.unused_layers,
+        snapshots: counts.snapshots,
+        indexed_files: counts.indexed_files,
+        indexed_chunks: counts.indexed_chunks,
+        unused_bytes: counts.unused_bytes,
+    }
+}
+
+pub(crate) fn what(request: api::PruneRequest) -> Prune {
+    match request.what {
+        Some(api::prune_request::What::All(true)) => Prune::All,
+        Some(api::prune_request::What::ToBytes(bytes)) => Prune::To(bytes),
+        Some(api::prune_request::What::All(false)) | None => Prune::Quota,
+    }
+}
+
+pub(crate) fn prune(store: &Store, what: Prune) -> Result<api::PruneResponse, StoreError> {
+    let Cleaned { layers, bytes, inodes, directories } = store.prune(what)?;
+    let left = Some(counts(store.counts()?));
+    Ok(api::PruneResponse { layers: layers as u64, bytes, inodes, directories: directories as u64, left })
+}
+
+pub(crate) fn layers(store: &Store) -> Result<api::StoreLayersResponse, StoreError> {
+    Ok(api::StoreLayersResponse { layers: store.layers()?.into_iter().map(layer).collect() })
+}
+
+fn layer(layer: LayerInfo) -> api::StoreLayer {
+    let time = |nanos: i64| {
+        let since = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+        Some((SystemTime::UNIX_EPOCH + since).into())
+    };
+    api::StoreLayer {
+        id: layer.id.get(),
+        diff_id: layer.diff_id.to_string(),
+        bytes: layer.usage.bytes,
+        inodes: layer.usage.inodes,
+        own_bytes: layer.own.bytes,
+        own_inodes: layer.own.inodes,
+        created_at: time(layer.created),
+        used_at: time(layer.used),
+        snapshots: layer.snapshots,
+        pinned: layer.pinned,
+        origins: layer.origins,
+    }
+}
+
+/// Starts a verification. It ends when the receiver is dropped.
+pub(crate) fn verify(
+    store: &Arc<Store>,
+    request: api::StoreVerifyRequest,
+) -> mpsc::Receiver<Result<api::StoreVerifyEvent, StoreError>> {
+    let (sender, receiver) = mpsc::channel(64);
+    let store = Arc::clone(store);
+    tokio::task::spawn_blocking(move || {
+        let options = VerifyOptions { contents: request.contents, repair: request.repair };
+        let mut events = Events { sender, told: Instant::now() };
+        let last = store.verify(options, &mut events);
+        let last = last.map(|done| event(api::store_verify_event::Event::Done(verified(&done))));
+        // Nobody listens any more: then nobody wants to know.
+        let _ = events.sender.blocking_send(last);
+    });
+    receiver
+}
+
+struct Events {
+    sender: mpsc::Sender<Result<api::StoreVerifyEvent, StoreError>>,
+    told: Instant,
+}
+
+impl Watch for Events {
+    fn progress(&mut self, so_far: &Verified) -> bool {
+        if self.told.elapsed() < TICK {
+            return !self.sender.is_closed();
+        }
+        self.told = Instant::now();
+        let progress = api::store_verify_event::Event::Progress(verified(so_far));
+        self.sender.blocking_send(Ok(event(progress))).is_ok()
+    }
+
+    fn problem(&mut self, problem: &Problem) -> bool {
+        let problem = api::StoreProblem {
+            id: problem.id,
+            what: problem.what.clone(),
+            text: problem.text.clone(),
+            repaired: problem.repaired,
+        };
+        self.sender.blocking_send(Ok(event(api::store_verify_event::Event::Problem(problem)))).is_ok()
+    }
+}
+
+fn event(event: api::store_verify_event::Event) -> api::StoreVerifyEvent {
+    api::StoreVerifyEvent { event: Some(event) }
+}
+
+fn verified(verified: &Verified) -> api::StoreVerified {
+    api::StoreVerified {
+        layers: verified.layers,
+        files: verified.files,
+        bytes: verified.bytes,
+        problems: verified.problems,
+        repaired: verified.repaired,
+    }
+}
