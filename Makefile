@@ -3,13 +3,14 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-writer lint latency clean
+.PHONY: help build tools demo test unit check bench bench-writer lint latency fuzz clean
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
+	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
 	@echo "make build    $(BIN)"
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
@@ -46,6 +47,9 @@ bench: build tools
 bench-writer: tools
 	$(CARGO) build --release -p chunked-format --examples
 	integration/bench/writer
+
+fuzz:
+	fuzz/run
 
 clean:
 	$(CARGO) clean

@@ -25,20 +25,23 @@ impl Rollsum {
     /// Takes bytes; calls `end` with the number of them behind which a chunk ends.
     pub(super) fn roll(&mut self, bytes: &[u8], mut end: impl FnMut(usize)) {
         let (mut a, mut b) = (self.a, self.b);
-        let mut step = |byte: u8, dropped: u8, count: usize| {
+        // The hot loop of the caller's thread. Nothing in it can overflow, and nothing is checked for that.
+        let mut step = |byte: u8, dropped: u8| {
             let dropped = u32::from(dropped);
-            a = a.wrapping_add(u32::from(byte)).wrapping_sub(dropped);
-            b = b.wrapping_add(a).wrapping_sub(64 * dropped);
-            if b & MASK == MASK {
-                end(count);
-            }
+            a = a.wrapping_add(u32::from(byte).wrapping_sub(dropped));
+            b = b.wrapping_add(a.wrapping_sub(dropped << 6));
+            b & MASK == MASK
         };
         for (index, (byte, dropped)) in bytes.iter().zip(&self.window).enumerate() {
-            step(*byte, *dropped, index + 1);
+            if step(*byte, *dropped) {
+                end(index + 1);
+            }
         }
         let later = bytes.get(WINDOW..).unwrap_or_default();
         for (index, (byte, dropped)) in later.iter().zip(bytes).enumerate() {
-            step(*byte, *dropped, WINDOW + index + 1);
+            if step(*byte, *dropped) {
+                end(WINDOW + index + 1);
+            }
         }
         (self.a, self.b) = (a, b);
         if let Some(last) = bytes.last_chunk() {

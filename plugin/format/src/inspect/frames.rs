@@ -39,8 +39,8 @@ pub(super) trait Visitor {
     fn start(&mut self, offset: u64) -> Result<(), InspectError>;
     /// Its next bytes, header and blocks.
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), InspectError>;
-    /// It ends before `offset`.
-    fn end(&mut self, offset: u64) -> Result<(), InspectError>;
+    /// It ends before `offset`; `size` is how much content it announced.
+    fn end(&mut self, offset: u64, size: Option<u64>) -> Result<(), InspectError>;
 }
 
 /// Looks at no content.
@@ -53,7 +53,7 @@ impl Visitor for Nothing {
     fn bytes(&mut self, _: &[u8]) -> Result<(), InspectError> {
         Ok(())
     }
-    fn end(&mut self, _: u64) -> Result<(), InspectError> {
+    fn end(&mut self, _: u64, _: Option<u64>) -> Result<(), InspectError> {
         Ok(())
     }
 }
@@ -71,9 +71,12 @@ pub(super) fn walk(reader: impl Read, visitor: &mut impl Visitor) -> Result<Fram
             [0x28, 0xb5, 0x2f, 0xfd] => walker.data(magic, visitor)?,
             [0x50..=0x5f, 0x2a, 0x4d, 0x18] => walker.skippable()?,
             [0x1f, 0x8b, ..] if walker.offset == 4 => return Err(InspectError::NotZstd("a gzip header")),
-            _ if walker.offset == 4 => return Err(InspectError::NotZstd("no zstd frame")),
+            _ if walker.offset == 4 => return Err(InspectError::NotZstd("other bytes")),
             _ => return Err(walker.broken(4, "no zstd frame starts here")),
         }
+    }
+    if walker.offset == 0 {
+        return Err(InspectError::NotZstd("nothing: it is empty"));
     }
     Ok(walker.stats)
 }
@@ -126,7 +129,7 @@ impl<R: Read> Walker<R> {
         let descriptor = *self.pass(1, visitor)?.first().unwrap_or(&0);
         let single_segment = descriptor & 0x20 != 0;
         let checksum = descriptor & 4 != 0;
-        let mut window = 0;
+        let (mut window, mut announced) = (0, None);
         if !single_segment {
             let byte = *self.pass(1, visitor)?.first().unwrap_or(&0);
             let base = 1u64 << (10 + (byte >> 3));
@@ -141,8 +144,9 @@ impl<R: Read> Walker<R> {
             let mut size = [0; 8];
             size[..size_bytes].copy_from_slice(self.pass(size_bytes, visitor)?);
             // Two bytes count from 256 on.
-            let size = u64::from_le_bytes(size) + if size_bytes == 2 { 256 } else { 0 };
+            let size = u64::from_le_bytes(size).saturating_add(if size_bytes == 2 { 256 } else { 0 });
             window = if single_segment { size } else { window };
+            announced = Some(size);
             self.stats.with_size += 1;
         }
         let mut blocks = 0u64;
@@ -170,7 +174,7 @@ impl<R: Read> Walker<R> {
         self.stats.empty += u64::from(blocks == 1 && !content);
         self.stats.data_bytes += self.offset - start;
         self.stats.largest_window = self.stats.largest_window.max(window);
-        visitor.end(self.offset)
+        visitor.end(self.offset, announced)
     }
 
     /// Reads `len` bytes, at most a block of 2 MiB (its size field has 21 bits), and shows them.

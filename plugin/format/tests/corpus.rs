@@ -1,0 +1,144 @@
+//! The fuzzers' corpus, and changes of it, without a fuzzer: what `fuzz/run` does at length.
+//!
+//! `WRITE_SEEDS=1 cargo test --release -p chunked-format --test corpus seeds` writes the seeds anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+mod common;
+#[path = "../../../fuzz/src/lib.rs"]
+#[allow(missing_docs, reason = "a crate elsewhere")]
+mod fuzz;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::oddities::{expressible, inexpressible};
+use common::{annotations, data, noise, options, written};
+
+/// Changes are tried for so long per target.
+const LONG: Duration = Duration::from_secs(2);
+
+fn directory(target: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus")).join(target)
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{target} has no corpus");
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Runs all inputs, then changed ones: a few bytes overwritten, a part left out or doubled, two inputs joined.
+fn replay(target: &str, check: fn(&[u8])) {
+    let inputs = corpus(target);
+    for input in &inputs {
+        check(input);
+    }
+    let until = Instant::now() + LONG;
+    let mut seed = 1u64;
+    while Instant::now() < until {
+        seed += 1;
+        let dice: Vec<usize> = noise(seed, 64)
+            .chunks(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()) as usize)
+            .collect();
+        let mut input = inputs[dice[0] % inputs.len()].clone();
+        let at = dice[1] % (input.len() + 1);
+        match dice[2] % 5 {
+            0 => input.truncate(at),
+            1 => input.extend_from_slice(&inputs[dice[3] % inputs.len()]),
+            2 => {
+                let part = input[at..].to_vec();
+                input.extend(part);
+            }
+            3 => drop(input.drain(at..(at + dice[3] % 64).min(input.len()))),
+            _ => {}
+        }
+        for change in 0..dice[4] % 4 {
+            if !input.is_empty() {
+                let at = dice[5].wrapping_mul(change + 1) % input.len();
+                input[at] = [0, 0xff, b'0', b'"', dice[6] as u8][(dice[7] >> change) % 5];
+            }
+        }
+        input.truncate(16 << 10);
+        // The input, should it fail.
+        let shown = input.clone();
+        if std::panic::catch_unwind(move || check(&input)).is_err() {
+            panic!("{target} fails with {shown:?}");
+        }
+    }
+}
+
+#[test]
+fn toc() {
+    replay("toc", fuzz::toc);
+}
+
+#[test]
+fn tar_split() {
+    replay("tar_split", fuzz::tar_split);
+}
+
+#[test]
+fn footer() {
+    replay("footer", fuzz::footer);
+}
+
+#[test]
+fn frames() {
+    replay("frames", fuzz::frames);
+}
+
+#[test]
+fn writer() {
+    replay("writer", fuzz::writer);
+}
+
+/// Small inputs of every kind for the fuzzers to start from.
+#[test]
+fn seeds() {
+    let mut seeds: Vec<(&str, String, Vec<u8>)> = Vec::new();
+    for (what, tar, _) in
+        expressible().into_iter().chain(inexpressible()).filter(|(_, tar, _)| tar.len() <= 8 << 10)
+    {
+        let name = what.replace(' ', "-");
+        seeds.push(("writer", name.clone(), [&[1], tar.as_slice()].concat()));
+        let (blob, written) = written(&tar, &options(3, 1));
+        seeds.push(("frames", name.clone(), blob.clone()));
+        if written.stats.toc_bytes == 0 {
+            continue;
+        }
+        let annotations = annotations(&written);
+        let text: Vec<_> = annotations.values().map(String::as_str).collect();
+        seeds.push(("footer", format!("{name}.annotations"), text.join("\n").into_bytes()));
+        seeds.push(("footer", name.clone(), blob[blob.len() - 72..].to_vec()));
+        let index = common::index(&blob, annotations);
+        let lines = zstd::decode_all(index.tar_split.as_slice()).unwrap();
+        seeds.push(("tar_split", name.clone(), lines));
+        let position = &annotations["io.github.containers.zstd-chunked.manifest-position"];
+        let at: Vec<usize> = position.split(':').map(|field| field.parse().unwrap()).collect();
+        let json = String::from_utf8(zstd::decode_all(&blob[at[0]..at[0] + at[1]]).unwrap()).unwrap();
+        let digest = chunked_format::Digest::of(&index.tar_split).to_string();
+        seeds.push(("toc", name, json.replace(&digest, "DIGEST").into_bytes()));
+    }
+    for name in ["tiny.zc", "attr.zc"] {
+        seeds.push(("frames", name.to_owned(), data(name)));
+    }
+    if std::env::var_os("WRITE_SEEDS").is_some() {
+        for (target, name, bytes) in &seeds {
+            std::fs::create_dir_all(directory(target)).unwrap();
+            std::fs::write(directory(target).join(name), bytes).unwrap();
+        }
+    }
+    for (target, name, _) in seeds {
+        let path = directory(target).join(name);
+        assert!(path.exists(), "{} is missing: run with WRITE_SEEDS=1", path.display());
+    }
+}
