@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use chunked_core::{Digest, chain_id};
 use chunked_store::{
-    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Store, StoreOptions,
-    Usage,
+    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Problem, Store,
+    StoreOptions, Usage, Verified, VerifyOptions, Watch,
 };
 
 const ROOT: &str = "CHUNKED_STORE_KILL_ROOT";
@@ -124,8 +124,23 @@ fn what_was_answered_survives_and_nothing_else_stays() {
     }
 }
 
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Watch for Problems {
+    fn progress(&mut self, _: &Verified) -> bool {
+        true
+    }
+
+    fn problem(&mut self, problem: &Problem) -> bool {
+        self.0.push(problem.clone());
+        true
+    }
+}
+
 fn check(root: &Path, expected: &mut BTreeSet<String>, layers: &[String]) {
     let store = open(root);
+    store.complete_index().unwrap();
     let found: BTreeSet<String> =
         store.snapshots().unwrap().into_iter().map(|snapshot| snapshot.name).collect();
     // The last commit may have happened without the answer: then its key is gone and its name there.
@@ -154,6 +169,9 @@ fn check(root: &Path, expected: &mut BTreeSet<String>, layers: &[String]) {
         let left = std::fs::read_dir(root.join(place)).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{place}");
     }
+    let mut problems = Problems::default();
+    store.verify(VerifyOptions { contents: true, repair: false }, &mut problems).unwrap();
+    assert_eq!(problems.0, []);
     *expected = found;
 }
 
