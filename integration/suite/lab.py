@@ -120,11 +120,18 @@ class Lab:
         atexit.register(self.close)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(130))
-        os.mkdir(self.mount)
-        image = os.path.join(self.dir, "fs.img")
+        self.disk(filesystem, size, self.mount)
+
+    def disk(self, filesystem, size="3G", where=None):
+        """Mounts another loop file system; gives where."""
+        where = where or os.path.join(self.dir, "m-" + filesystem)
+        os.mkdir(where)
+        image = where + ".img"
         run("truncate", "-s", size, image)
-        run(*{"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "ext4": ["mkfs.ext4", "-q", "-F"]}[filesystem], image)
-        run("mount", "-o", "loop", image, self.mount)
+        make = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "ext4": ["mkfs.ext4", "-q", "-F"], "btrfs": ["mkfs.btrfs", "-q"]}
+        run(*make[filesystem], image)
+        run("mount", "-o", "loop", image, where)
+        return where
 
     def path(self, *parts):
         return os.path.join(self.mount, *parts)

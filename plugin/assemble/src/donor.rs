@@ -4,7 +4,6 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chunked_core::{Digest, Hasher, Xattr};
@@ -152,19 +151,21 @@ pub(crate) fn share(
     meta: &Metadata,
     progress: &Progress,
 ) -> Result<bool, AssembleError> {
-    // One store lies on one filesystem: what it refused once it refuses for the whole layer.
-    if !progress.no_reflinks.load(Ordering::Relaxed) {
+    if progress.reflinks {
         if donor.fresh && meta.len() <= SMALL {
             return Ok(false);
         }
         if let Some(file) = job.reflink(file)? {
             job.finish(&file)?;
+            if !donor.fresh {
+                progress.shared(meta.len(), false);
+            }
             return Ok(true);
         }
-        progress.no_reflinks.store(true, Ordering::Relaxed);
     }
-    if donor.may_link && same_metadata(&job.meta, &job.xattrs, donor, meta) {
-        return Ok(job.link_from(donor));
+    if donor.may_link && same_metadata(&job.meta, &job.xattrs, donor, meta) && job.link_from(donor) {
+        progress.shared(meta.len(), true);
+        return Ok(true);
     }
     Ok(false)
 }

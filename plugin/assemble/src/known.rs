@@ -106,11 +106,11 @@ impl LargeTwin {
 
     /// Joins the two: on filesystems with reflinks they share their blocks, else the file is replaced by a link.
     /// Nothing changes when they differ, or cannot be joined.
-    pub(crate) fn join(&self, root: &Dir) -> Result<(), AssembleError> {
-        self.try_join(root).map_err(AssembleError::io(&self.path, "joining it with its twin"))
+    pub(crate) fn join(&self, root: &Dir, progress: &Progress) -> Result<(), AssembleError> {
+        self.try_join(root, progress).map_err(AssembleError::io(&self.path, "joining it with its twin"))
     }
 
-    fn try_join(&self, root: &Dir) -> io::Result<()> {
+    fn try_join(&self, root: &Dir, progress: &Progress) -> io::Result<()> {
         let Ok(donor) = self.donor.root.open_file(&self.donor.path) else { return Ok(()) };
         let ours = root.open_file_to_write(&self.path)?;
         let (theirs, own) = (donor.metadata()?, ours.metadata()?);
@@ -118,6 +118,7 @@ impl LargeTwin {
             return Ok(());
         }
         if clone_file(&ours, &donor)? {
+            progress.shared(own.len(), false);
             // Sharing counts as a change.
             return set_fd_metadata(&ours, &self.meta, &self.xattrs, None);
         }
@@ -137,6 +138,7 @@ impl LargeTwin {
                     parent.remove_all(passing.as_bytes())?;
                 }
                 renamed?;
+                progress.shared(own.len(), true);
             }
         }
         Ok(())
@@ -174,7 +176,7 @@ pub(crate) fn join_all(
     for twin in twins {
         let root = Arc::clone(root);
         run(Box::new(move |progress| {
-            if let Err(error) = twin.join(&root) {
+            if let Err(error) = twin.join(&root, progress) {
                 progress.fail(error);
             }
         }));

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chunked_core::Digest;
@@ -276,12 +275,13 @@ impl Target<'_> {
         let start = run.made.offset;
         let head = at.next_multiple_of(BLOCK) - at;
         let whole = run.len.saturating_sub(head) / BLOCK * BLOCK;
-        let shares = !run.fresh && !self.progress.no_reflinks.load(Ordering::Relaxed);
+        let shares = !run.fresh && self.progress.reflinks;
         if !shares || start % BLOCK != at % BLOCK || whole == 0 {
             return self.write(bytes, at);
         }
         let copied = copy_range(self.file, at + head, donor, start + head, whole)
             .map_err(AssembleError::io(&self.job.path, "sharing blocks with the donor"))?;
+        self.progress.shared(copied, false);
         let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         self.write(&bytes[..index(head)], at)?;
         self.write(&bytes[index(head + copied)..], at + head + copied)

@@ -362,6 +362,8 @@ impl Place {
             bytes: progress.bytes.load(Ordering::Relaxed) + (directories + 1) * 4096,
             // Directories were counted when their last pass was queued; the root was not.
             inodes: progress.inodes.load(Ordering::Relaxed) + 1,
+            shared_bytes: progress.shared_bytes.load(Ordering::Relaxed),
+            shared_inodes: progress.shared_inodes.load(Ordering::Relaxed),
         }
     }
 }

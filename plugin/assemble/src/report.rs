@@ -39,6 +39,10 @@ pub struct Extracted {
     pub bytes: u64,
     /// Inodes.
     pub inodes: u64,
+    /// Of `bytes`, what is shared with other layers: blocks of reflinked files and parts of files, linked files.
+    pub shared_bytes: u64,
+    /// Of `inodes`, hard links to files of other layers.
+    pub shared_inodes: u64,
 }
 
 /// Spares (pieces or files that had to be fetched alone, because a local file was bad) that one attempt at a layer
@@ -59,14 +63,18 @@ pub(crate) struct Progress {
     failed: AtomicBool,
     running: Mutex<usize>,
     idle: Condvar,
-    pub(crate) no_reflinks: AtomicBool,
+    /// Can files of this filesystem share blocks?
+    pub(crate) reflinks: bool,
     pub(crate) bytes: AtomicU64,
     pub(crate) inodes: AtomicU64,
+    pub(crate) shared_bytes: AtomicU64,
+    pub(crate) shared_inodes: AtomicU64,
 }
 
 impl Progress {
     pub(crate) fn new(root: Arc<Dir>, known: Option<Arc<dyn Known>>) -> Self {
         Self {
+            reflinks: chunked_linux::can_share_blocks(&root),
             root,
             known,
             spares: AtomicUsize::new(0),
@@ -76,15 +84,22 @@ impl Progress {
             failed: AtomicBool::default(),
             running: Mutex::default(),
             idle: Condvar::new(),
-            no_reflinks: AtomicBool::default(),
             bytes: AtomicU64::default(),
             inodes: AtomicU64::default(),
+            shared_bytes: AtomicU64::default(),
+            shared_inodes: AtomicU64::default(),
         }
     }
 
     /// What is at `offset` of the finished part of the file at `path`.
     pub(crate) fn made(&self, path: &[u8], offset: u64) -> Made {
         Made { root: Arc::clone(&self.root), path: path.into(), offset }
+    }
+
+    /// Counts what is shared with another layer: bytes of a file or a part of one, and the inode if it is linked.
+    pub(crate) fn shared(&self, bytes: u64, linked: bool) {
+        self.shared_bytes.fetch_add(bytes.next_multiple_of(4096), Ordering::Relaxed);
+        self.shared_inodes.fetch_add(linked.into(), Ordering::Relaxed);
     }
 
     /// Counts a bad local file.

@@ -340,7 +340,7 @@ impl Job {
             implied: built.extracted.implied,
             bytes: built.extracted.bytes,
             inodes: built.extracted.inodes,
-            shared: Usage::default(),
+            shared: Usage { bytes: built.extracted.shared_bytes, inodes: built.extracted.shared_inodes },
             files,
             chunks,
             origin: Some(self.image.reference.host.clone()),

@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use crate::Result;
+use crate::{Dir, Result};
 
 /// Makes `to` share all extents of `from` (FICLONE). `Ok(false)` when this pair of files cannot: another
 /// filesystem, or one without reflinks.
@@ -20,6 +20,15 @@ pub fn clone_file(to: &File, from: &File) -> Result<bool> {
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Can files in `dir` share blocks? Tried with two empty files that never have a name.
+pub fn can_share_blocks(dir: &Dir) -> bool {
+    let unnamed = || {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o600)).map(File::from)
+    };
+    matches!((unnamed(), unnamed()), (Ok(to), Ok(from)) if clone_file(&to, &from).is_ok_and(|done| done))
 }
 
 /// Copies `len` bytes from offset `start` of `from` to offset `at` of `to`. Where filesystem and offsets allow it

@@ -8,7 +8,7 @@ mod content;
 mod dir;
 mod meta;
 
-pub use content::{clone_file, copy_range, copy_sparse, sync_filesystem};
+pub use content::{can_share_blocks, clone_file, copy_range, copy_sparse, sync_filesystem};
 pub use dir::{Dir, NodeType};
 pub use meta::{Metadata, Times, clear_umask, has_xattrs, set_fd_metadata, set_xattr_fd};
 
