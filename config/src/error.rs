@@ -58,6 +58,12 @@ pub enum Conflict {
         /// `segment` as text.
         segment: String,
     },
+    /// A plugin needs both its configuration and its executable.
+    #[error(
+        "[registry] image_credential_provider_config and image_credential_provider_bin_dir go together: \
+         set both, as the kubelet's options of these names, or none"
+    )]
+    CredentialProviders,
     /// We would call ourselves.
     #[error(
         "address and containerd_address are the same socket, {0}: address is ours, the other is containerd's"

@@ -99,6 +99,11 @@ impl Settings {
         if self.address.starts_with(&self.root) {
             return Err(Conflict::SocketInRoot { address: self.address.clone(), root: self.root.clone() });
         }
+        let Registry { image_credential_provider_config, image_credential_provider_bin_dir, .. } =
+            &self.registry;
+        if image_credential_provider_config.is_some() != image_credential_provider_bin_dir.is_some() {
+            return Err(Conflict::CredentialProviders);
+        }
         let Pull { memory_per_layer, segment, .. } = self.pull;
         if memory_per_layer < 2 * segment {
             return Err(Conflict::Memory {

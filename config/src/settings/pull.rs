@@ -37,6 +37,12 @@ pub struct Pull {
         serialize_with = "value::show_duration"
     )]
     pub keep_running_after_cancel: Duration,
+    /// Time a layer has, from the moment it is wanted: up to 7 days; 0 means as long as it takes.
+    #[serde(
+        deserialize_with = "value::duration::<0, 604_800_000, _>",
+        serialize_with = "value::show_duration"
+    )]
+    pub deadline: Duration,
     /// When a layer counts as stored.
     pub durability: Durability,
 }
@@ -61,6 +67,7 @@ impl Default for Pull {
             memory_per_layer: 16 << 20,
             segment: 8 << 20,
             keep_running_after_cancel: Duration::from_secs(600),
+            deadline: Duration::from_secs(6 * 3600),
             durability: Durability::default(),
         }
     }

@@ -22,7 +22,12 @@ fn the_shipped_file_names_every_key() {
 #[test]
 fn settings_survive_being_written() {
     let settings = Settings {
-        registry: Registry { docker_config: None, plain_http: vec!["r:1".to_owned()], ..Registry::default() },
+        registry: Registry {
+            docker_config: None,
+            plain_http: vec!["r:1".to_owned()],
+            config_path: vec!["/a".into(), "/b".into()],
+            ..Registry::default()
+        },
         ..Settings::default()
     };
     let text = toml::to_string(&settings).unwrap();
@@ -60,6 +65,18 @@ fn mistakes_say_where_and_what() {
         ("[registry]\ndocker_config = \"x\"", "file:2:17: \"x\" is not an absolute path"),
         ("[store]\nkeep_free_percent = 91", "file:2:21: 91 is out of bounds: the least is 0, the most 90"),
         ("[store]\nunused_bytes = 5", "file:2:16: invalid type: integer `5`, expected a size with its unit"),
+        (
+            "[registry]\nconfig_path = \"/a:b\"",
+            "file:2:15: \"b\" is not an absolute path; several are parted by colons",
+        ),
+        ("[registry]\nbandwidth = \"1KiB\"", "file:2:13: less than 64KiB in a second"),
+        ("[registry]\nconnections = 0", "file:2:15: 0 is out of bounds"),
+        ("[registry]\ncredential_timeout = \"0s\"", "file:2:22: 0s is out of bounds"),
+        (
+            "[registry]\nimage_credential_provider_config = \"/x.yaml\"",
+            "file: [registry] image_credential_provider_config and image_credential_provider_bin_dir go together",
+        ),
+        ("[pull]\ndeadline = \"8d\"", "file:2:12: 8d is out of bounds"),
         ("root = \"var/lib\"", "file:1:8: \"var/lib\" is not an absolute path"),
         ("root = \"/var/../etc\"", "file:1:8: \"/var/../etc\" is not an absolute path"),
         ("root = \"/\"", "file:1:8: the root directory of the host"),

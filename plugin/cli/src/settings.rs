@@ -24,9 +24,17 @@ pub(crate) fn load(common: &Common) -> Result<Settings> {
     if let Some(level) = &common.log_level {
         settings.log.level = level.parse()?;
     }
-    // As every tool that reads docker's configuration does.
-    if let Some(dir) = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()) {
-        settings.registry.docker_config = Some(PathBuf::from(dir).join("config.json"));
+    // As every tool that reads these files does.
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(directory) = set("DOCKER_CONFIG") {
+        settings.registry.docker_config = Some(directory.join("config.json"));
+    }
+    let session =
+        || set("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")).filter(|f| f.exists());
+    // A session's own file, unless the configuration names another.
+    let usual = settings.registry.containers_auth == chunked_config::Registry::default().containers_auth;
+    if let Some(file) = set("REGISTRY_AUTH_FILE").or_else(|| session().filter(|_| usual)) {
+        settings.registry.containers_auth = Some(file);
     }
     Ok(settings)
 }
@@ -38,13 +46,22 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
 
 pub(crate) fn client(settings: &Settings) -> ClientOptions {
     let registry = &settings.registry;
+    let providers = registry.image_credential_provider_config.clone();
     ClientOptions {
         docker_config: registry.docker_config.clone(),
+        containers_auth: registry.containers_auth.clone(),
+        credential_providers: providers.zip(registry.image_credential_provider_bin_dir.clone()),
+        credential_timeout: registry.credential_timeout,
+        config_path: registry.config_path.clone(),
         plain_http: registry.plain_http.clone(),
         connect_timeout: registry.connect_timeout,
         read_timeout: registry.stall_timeout,
         connections_per_host: registry.connections_per_host,
         knowledge: Some(settings.root.join("registries.json")),
+        connections: registry.connections,
+        bytes_in_flight: registry.bytes_in_flight,
+        bandwidth: Some(registry.bandwidth).filter(|rate| *rate > 0),
+        http2: registry.http2,
         ..ClientOptions::default()
     }
 }
@@ -68,6 +85,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         layers_at_once: pull.layers_at_once,
         memory_per_layer: pull.memory_per_layer,
         keep_running_after_cancel: pull.keep_running_after_cancel,
+        deadline: Some(pull.deadline).filter(|time| !time.is_zero()),
         flush: pull.durability == Durability::Sync,
         fetch: FetchOptions {
             connections: pull.connections_per_layer,
@@ -79,8 +97,10 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
 }
 
 pub(crate) fn discover(settings: &Settings) -> chunked_discover::Options {
-    // Hosts with their port: containerd's labels lose it. Those that are named for plain HTTP are known, too.
+    // Hosts with their port: containerd's labels lose it. Those that are named for plain HTTP,
+    // or have a directory of their own, are known, too.
     let mut known_hosts = settings.registry.known_hosts.clone();
     known_hosts.extend(settings.registry.plain_http.iter().cloned());
+    known_hosts.extend(chunked_registry::configured_hosts(&settings.registry.config_path));
     chunked_discover::Options { known_hosts, ..chunked_discover::Options::default() }
 }

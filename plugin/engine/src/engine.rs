@@ -32,6 +32,8 @@ pub struct EngineOptions {
     pub memory_per_layer: u64,
     /// How long jobs go on while nobody waits for any layer.
     pub keep_running_after_cancel: Duration,
+    /// Time a layer has from the moment it is wanted. `None`: as long as it takes.
+    pub deadline: Option<Duration>,
     /// Flush the filesystem while layers are written, because they are to be durable when they are committed.
     pub flush: bool,
     /// Connections and segment size.
@@ -47,6 +49,7 @@ impl Default for EngineOptions {
             layers_at_once: 6,
             memory_per_layer: 16 << 20,
             keep_running_after_cancel: Duration::from_secs(600),
+            deadline: None,
             flush: true,
             fetch: FetchOptions::default(),
             costs: Costs::default(),
@@ -253,6 +256,7 @@ async fn run(job: Job, key: Key, sender: watch::Sender<Option<Outcome>>) {
         let _place = inner.places.acquire().await;
         job.run().await
     };
+    let work = within(inner.options.deadline, layer, work);
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = abandoned(&inner) => {
@@ -265,6 +269,20 @@ async fn run(job: Job, key: Key, sender: watch::Sender<Option<Outcome>>) {
     sender.send_replace(Some(outcome.map(Arc::new).map_err(Arc::new)));
     // Out of the table last; removing the handle aborts this task, which is at its end.
     inner.jobs.lock().remove(&key);
+}
+
+/// `work`, or an error when it takes longer than `deadline`.
+async fn within<T>(
+    deadline: Option<Duration>,
+    layer: Digest,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let Some(deadline) = deadline else { return work.await };
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+        let seconds = deadline.as_secs();
+        let reason = format!("it was not complete after {seconds} s, the limit that pull.deadline sets");
+        Err(EngineError::Stopped { layer, reason })
+    })
 }
 
 /// Ends once nobody has waited for any layer for the configured time.

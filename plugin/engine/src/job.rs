@@ -64,8 +64,23 @@ enum Attempt {
 }
 
 impl Job {
-    /// Pulls the layer. Nothing is committed unless the DiffID matched.
+    /// Pulls the layer. Nothing is committed unless the DiffID matched. Bytes that a mirror may have altered are
+    /// asked for once more, of the registry itself.
     pub(crate) async fn run(self) -> Result<LayerReport, EngineError> {
+        match self.once().await {
+            Err(error) if error.check().is_some() && self.blob().distrust_mirrors().await => {
+                tracing::warn!(layer = %self.layer.blob, error = %Causes(&error), "pulling again without mirrors");
+                self.once().await
+            }
+            done => done,
+        }
+    }
+
+    fn blob(&self) -> Blob {
+        self.inner.client.blob(&self.image.reference, self.layer.blob, self.layer.size)
+    }
+
+    async fn once(&self) -> Result<LayerReport, EngineError> {
         let mut seconds = Seconds::default();
         let built = self.build(&mut seconds).await?;
         if built.extracted.diff_id != self.layer.diff_id {
@@ -89,7 +104,7 @@ impl Job {
 
     async fn build_tree(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
         let layer = &self.layer;
-        let blob = self.inner.client.blob(&self.image.reference, layer.blob, layer.size);
+        let blob = self.blob();
         self.counters.enter(Phase::Planning);
         let whole = match chunked_toc::classify(&layer.annotations, layer.size) {
             Format::Plain { reason } => Whole { reason, segments: None },
