@@ -70,6 +70,7 @@ pub struct Seen {
     pub query: String,
     pub range: Option<ByteRange>,
     pub authorization: Option<String>,
+    pub headers: HeaderMap,
     pub status: u16,
     /// Address of the client's end of the connection.
     pub peer: SocketAddr,
@@ -89,6 +90,7 @@ struct Inner {
     served: Mutex<Vec<ByteRange>>,
     open_bodies: AtomicUsize,
     tokens: Mutex<BTreeSet<String>>,
+    token_seconds: AtomicUsize,
 }
 
 /// A running registry; ends when dropped.
@@ -117,6 +119,7 @@ impl Registry {
             served: Mutex::default(),
             open_bodies: AtomicUsize::new(0),
             tokens: Mutex::default(),
+            token_seconds: AtomicUsize::new(300),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&inner));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -139,6 +142,11 @@ impl Registry {
     /// Every token given so far is refused from now on.
     pub fn revoke(&self) {
         self.inner.tokens.lock().unwrap().clear();
+    }
+
+    /// Tokens given from now on say that they are valid for so long.
+    pub fn tokens_last(&self, seconds: usize) {
+        self.inner.token_seconds.store(seconds, Ordering::SeqCst);
     }
 
     pub fn document(&self, name: &str, media_type: &str, bytes: impl Into<Bytes>) {
@@ -211,6 +219,7 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
         query: request.uri().query().unwrap_or_default().to_owned(),
         range: text(header::RANGE).map(|range| parse_range(&range)),
         authorization: text(header::AUTHORIZATION),
+        headers: headers.clone(),
         status: 0,
         peer: peer.0,
     };
@@ -279,7 +288,8 @@ impl Inner {
         let count = self.seen.lock().unwrap().len();
         let token = format!("token-{count}");
         tokens.insert(token.clone());
-        Response::new(Body::from(format!(r#"{{"token": "{token}", "expires_in": 300}}"#)))
+        let seconds = self.token_seconds.load(Ordering::SeqCst);
+        Response::new(Body::from(format!(r#"{{"token": "{token}", "expires_in": {seconds}}}"#)))
     }
 
     fn get(self: &Arc<Self>, path: &str, range: Option<ByteRange>) -> Response<Body> {
