@@ -1,5 +1,6 @@
 //! The client: one set of connections, grants and knowledge about hosts for the whole process.
 
+mod documents;
 mod exchange;
 mod fallback;
 mod resolve;
@@ -17,7 +18,7 @@ use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
-pub(crate) use exchange::{Target, retry_after};
+pub(crate) use exchange::{Target, failure, retry_after};
 
 /// Pauses before further tries for documents and tokens.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
@@ -83,7 +84,7 @@ impl Default for ClientOptions {
 /// A client for all registries. Clones share connections and grants.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]

@@ -21,6 +21,7 @@ mod knowledge;
 mod multipart;
 mod parts;
 mod platform;
+mod push;
 mod reference;
 mod transport;
 
@@ -32,5 +33,6 @@ pub use image::{Image, ImageError, Layer};
 pub use knowledge::Network;
 pub use parts::Parts;
 pub use platform::{Platform, PlatformError};
+pub use push::Content;
 pub use reference::{Reference, ReferenceError};
 pub use transport::ClientError;

@@ -53,7 +53,7 @@ impl Platform {
 
     /// How well an image for `offered` runs here: `None` when it does not, else a number that is greater the
     /// closer its variant comes to ours.
-    pub(crate) fn fit(&self, offered: &Platform) -> Option<u32> {
+    pub fn fit(&self, offered: &Platform) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
             return None;
         }

@@ -13,7 +13,7 @@ use crate::reference::Reference;
 use crate::transport::Reply;
 
 /// Longest manifest or index, in bytes: what registries accept.
-const MAX_MANIFEST: u64 = 4 << 20;
+pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 /// Longest config, in bytes.
 const MAX_CONFIG: u64 = 8 << 20;
 /// Indexes in indexes followed.
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 3;
 /// Set by writers that put a zstd variant of an image beside the gzip one, with the same platform.
 const ZSTD_VARIANT: &str = "io.github.containers.compression.zstd";
 
-const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
@@ -155,7 +155,7 @@ impl Client {
 }
 
 /// A body of at most `limit` bytes.
-async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
+pub(super) async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
     let announced = reply.content_length();
     if announced.is_some_and(|length| length > limit) {
         return Err(too_long(subject, limit));
