@@ -1,8 +1,12 @@
 //! What can be typed.
 
+mod image;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use image::{Convert, Diff, Inspect};
 
 /// Pulls only the bytes of container images that this node does not have yet, proves every layer against the
 /// image config, and leaves plain overlayfs directories behind.
@@ -34,6 +38,12 @@ pub(crate) enum Command {
     /// Look into the layer store.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Write an image anew as zstd:chunked, so that its updates can be pulled in parts.
+    Convert(Convert),
+    /// Show what an image's layers, or one blob, are made of; check them.
+    Inspect(Inspect),
+    /// Show what a node that holds image A would fetch for image B.
+    Diff(Diff),
     /// Check a configuration file, or print the default one.
     Config(Config),
 }

@@ -1,6 +1,9 @@
 //! One verb per file.
 
 pub(crate) mod config;
+pub(crate) mod convert;
+pub(crate) mod diff;
+pub(crate) mod inspect;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod serve;

@@ -22,6 +22,7 @@ fn ours(level: &str) -> String {
     let crates = [
         "snapshotter",
         "assemble",
+        "convert",
         "core",
         "discover",
         "engine",

@@ -1,10 +1,11 @@
 //! `chunked-snapshotter`: the daemon that containerd talks to, and the command line.
 //!
 //! Wiring only: arguments and configuration become one set of settings, stages are built from them, and results
-//! are shown. Exit codes: 0 done, 1 failed, 2 wrong arguments.
+//! are shown. Exit codes: 0 done, 1 failed, 2 wrong arguments; others in [`exit`].
 
 mod args;
 mod commands;
+mod exit;
 mod logging;
 mod progress;
 mod rootfs;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("chunked-snapshotter: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit::code(&error))
         }
     }
 }
@@ -47,6 +48,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Store(StoreCommand::Verify(command)) => {
             runtime.block_on(commands::store_verify::run(command))
         }
+        Command::Convert(command) => runtime.block_on(commands::convert::run(command)),
+        Command::Inspect(command) => runtime.block_on(commands::inspect::run(command)),
+        Command::Diff(command) => runtime.block_on(commands::diff::run(command)),
         Command::Config(_) => Ok(()),
     };
     // Threads that write a layer end when their transfer does; a stuck disk must not keep the process.

@@ -1,0 +1,82 @@
+//! Writing an OCI image layout as a tar: a layout beside it, packed at the end.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use super::layout::LayoutDestination;
+use crate::error::ConvertError;
+
+/// A tar that is being prepared. Nothing is at its place before it is complete.
+#[derive(Debug)]
+pub(crate) struct ArchiveDestination {
+    path: PathBuf,
+    layout: LayoutDestination,
+    /// Removes the layout.
+    _directory: tempfile::TempDir,
+}
+
+impl ArchiveDestination {
+    pub(crate) fn open(path: PathBuf, tag: Option<String>) -> Result<Self, ConvertError> {
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let directory = tempfile::Builder::new().prefix(".convert-").tempdir_in(parent);
+        let directory = directory.map_err(ConvertError::file(parent))?;
+        let layout = LayoutDestination::open(directory.path().to_path_buf(), tag)?;
+        Ok(Self { path, layout, _directory: directory })
+    }
+
+    pub(crate) fn layout(&self) -> &LayoutDestination {
+        &self.layout
+    }
+
+    /// Packs the layout, the same bytes for the same image, and puts the tar at its place.
+    pub(crate) fn write(&self) -> Result<(), ConvertError> {
+        let directory = self.layout.directory();
+        let part = directory.join("archive.tar");
+        let packed = pack(directory, &part).and_then(|()| fs::rename(&part, &self.path));
+        packed.map_err(ConvertError::file(&self.path))
+    }
+}
+
+fn pack(directory: &Path, to: &Path) -> std::io::Result<()> {
+    let blobs = directory.join("blobs/sha256");
+    let mut names = Vec::new();
+    for blob in fs::read_dir(&blobs)? {
+        names.push(format!("blobs/sha256/{}", blob?.file_name().to_string_lossy()));
+    }
+    names.sort_unstable();
+    let mut builder = tar::Builder::new(BufWriter::with_capacity(1 << 20, File::create(to)?));
+    let header = |kind, mode, size| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_mtime(0);
+        header
+    };
+    for name in ["blobs/", "blobs/sha256/"] {
+        builder.append_data(&mut header(tar::EntryType::Directory, 0o755, 0), name, std::io::empty())?;
+    }
+    for name in names.iter().map(String::as_str).chain(["index.json", "oci-layout"]) {
+        let file = File::open(directory.join(name))?;
+        let size = file.metadata()?.len();
+        // ustar ends at 8 GiB; beyond, the size needs GNU's binary form.
+        let mut header =
+            if size >> 33 == 0 { header(tar::EntryType::Regular, 0o644, size) } else { large(size) };
+        builder.append_data(&mut header, name, file)?;
+    }
+    let writer = builder.into_inner()?;
+    writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+}
+
+fn large(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_mtime(0);
+    header
+}

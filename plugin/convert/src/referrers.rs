@@ -1,0 +1,100 @@
+//! What refers to an image from outside: signatures, SBOMs, attestations pushed beside it.
+
+use chunked_core::Digest;
+use chunked_registry::{Client, ErrorKind, Reference};
+use serde_json::Value;
+
+use crate::document::{Descriptor, Document, Parsed};
+use crate::error::ConvertError;
+use crate::source::Referrer;
+use crate::source::layout::Layout;
+
+/// Suffixes of the tags by which cosign finds what belongs to an image.
+const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+/// Most referrers of one image that are looked at.
+const MAX: usize = 1000;
+
+/// By the referrers API, or the tag schema of registries without it, and by cosign's tags.
+pub(crate) async fn in_registry(
+    client: &Client,
+    reference: &Reference,
+    subject: &Digest,
+) -> Result<Vec<Referrer>, ConvertError> {
+    let schema = tag(subject);
+    let mut found = Vec::new();
+    let listed = match client.referrers(reference, subject).await? {
+        Some(bytes) => Some(bytes),
+        None => optional(client, reference, &schema).await?,
+    };
+    if let Some(bytes) = listed {
+        let document = Document::parse(bytes).map_err(|reason| ConvertError::Document {
+            what: "list of referrers of",
+            digest: *subject,
+            reason,
+        })?;
+        if let Parsed::Index(index) = document.parsed {
+            let referrers = index.manifests.into_iter().take(MAX);
+            found.extend(referrers.map(|descriptor| Referrer { descriptor, tag: None }));
+        }
+    }
+    for suffix in COSIGN {
+        let tag = format!("{schema}.{suffix}");
+        if let Some(bytes) = optional(client, reference, &tag).await? {
+            let document = Document::parse(bytes).map_err(|reason| ConvertError::Document {
+                what: "referrer of",
+                digest: *subject,
+                reason,
+            })?;
+            found.push(Referrer { descriptor: document.descriptor(), tag: Some(tag) });
+        }
+    }
+    Ok(found)
+}
+
+/// The tag that lists the referrers of `subject` where there is no API for it, and that cosign builds on.
+pub(crate) fn tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.to_hex())
+}
+
+async fn optional(
+    client: &Client,
+    reference: &Reference,
+    name: &str,
+) -> Result<Option<Vec<u8>>, ConvertError> {
+    match client.raw_manifest(reference, name).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Manifests that the layout's index lists and whose `subject` is `subject`.
+pub(crate) fn listed(layout: &Layout, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
+    let mut found = Vec::new();
+    for descriptor in layout.listed().iter().take(MAX) {
+        if descriptor.digest == *subject {
+            continue;
+        }
+        let document = Document::proven(layout.document(&descriptor.digest)?, &descriptor.digest)?;
+        let rest = match &document.parsed {
+            Parsed::Index(index) => &index.rest,
+            Parsed::Manifest(manifest) => &manifest.rest,
+        };
+        let about = rest.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
+        if about == Some(subject.to_string().as_str()) {
+            found.push(Referrer { descriptor: descriptor.clone(), tag: None });
+        }
+    }
+    Ok(found)
+}
+
+/// What a referrer is, for a person: its artifact type, else its media type.
+pub(crate) fn kind(referrer: &Referrer) -> String {
+    let Descriptor { media_type, rest, .. } = &referrer.descriptor;
+    let named = rest.get("artifactType").and_then(Value::as_str).filter(|kind| !kind.is_empty());
+    match (&referrer.tag, named) {
+        (Some(tag), _) => format!("cosign {}", tag.rsplit('.').next().unwrap_or_default()),
+        (None, Some(kind)) => kind.chars().filter(|c| !c.is_control()).take(100).collect(),
+        (None, None) => media_type.chars().filter(|c| !c.is_control()).take(100).collect(),
+    }
+}
