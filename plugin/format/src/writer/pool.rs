@@ -67,11 +67,11 @@ const TABLES: usize = 96 << 20;
 /// [`FRAME`](super::FRAME) bytes, in MiB, rounded up.
 pub(super) fn most_workers(level: i32) -> usize {
     let mebibytes = match level {
-        ..=4 => 4,
-        5..=8 => 8,
-        9..=12 => 20,
-        13..=15 => 32,
-        _ => 48,
+        ..=3 => 4,
+        4..=8 => 8,
+        9 => 13,
+        10..=12 => 23,
+        _ => 36,
     };
     (TABLES / (mebibytes << 20)).max(1)
 }
@@ -162,4 +162,26 @@ fn compress(context: &mut CCtx<'_>, content: &[u8], out: &mut Vec<u8>) -> Result
 
 fn zstd_error(code: usize) -> WriteError {
     WriteError::Compress(zstd_safe::get_error_name(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::LEVELS;
+    use crate::writer::FRAME;
+
+    /// The memory that is promised rests on these figures.
+    #[test]
+    fn the_tables_of_all_workers_fit() {
+        let content: Vec<u8> = (0..FRAME).map(|at| u8::try_from(at * at % 251).unwrap()).collect();
+        for level in LEVELS {
+            let mut worker = Worker::new(level).unwrap();
+            let mut out = Vec::new();
+            for len in [FRAME, 300 << 10, 100 << 10, 10 << 10] {
+                compress(&mut worker.context, &content[..len], &mut out).unwrap();
+                let all = worker.context.sizeof() * most_workers(level);
+                assert!(all <= TABLES, "level {level}, {len} bytes: {} bytes", worker.context.sizeof());
+            }
+        }
+    }
 }
