@@ -33,6 +33,9 @@ pub struct Donor {
     /// May the new file be a hard link to it, should all metadata be equal? Only for immutable files of our own
     /// store, of layers that do not meet this one in one image.
     pub may_link: bool,
+    /// May the new file share the donor's blocks? Only if nobody can be writing to it: what is shared is not what was
+    /// hashed, should it change in between.
+    pub may_share: bool,
     /// It was just written, and may be on its way to the disk: sharing a small file's blocks would wait for that.
     pub fresh: bool,
     /// Check the content against the digest now. Otherwise the DiffID alone proves it, and a mismatch there is

@@ -151,6 +151,9 @@ pub(crate) fn share(
     meta: &Metadata,
     progress: &Progress,
 ) -> Result<bool, AssembleError> {
+    if !donor.may_share {
+        return Ok(false);
+    }
     if progress.reflinks {
         if donor.fresh && meta.len() <= SMALL {
             return Ok(false);

@@ -245,6 +245,7 @@ impl Extractor {
                         root: made.root,
                         path: made.path.to_vec(),
                         may_link: false,
+                        may_share: true,
                         fresh: true,
                         check,
                     };

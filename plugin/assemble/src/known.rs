@@ -117,6 +117,9 @@ impl LargeTwin {
         if theirs.len() != own.len() || theirs.ino() == own.ino() || !same_bytes(&ours, &donor)? {
             return Ok(());
         }
+        if !self.donor.may_share {
+            return Ok(());
+        }
         if clone_file(&ours, &donor)? {
             progress.shared(own.len(), false);
             // Sharing counts as a change.

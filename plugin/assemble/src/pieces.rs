@@ -53,6 +53,8 @@ pub enum Chunk {
         path: Arc<[u8]>,
         /// Offset in it, in bytes.
         offset: u64,
+        /// See [`crate::Donor::may_share`].
+        may_share: bool,
     },
     /// It comes earlier in this layer.
     Repeat(Promised),
@@ -85,8 +87,9 @@ impl FilePiece {
 #[derive(Debug)]
 struct Run {
     made: Made,
-    /// Just written: sharing its blocks would wait for the disk.
-    fresh: bool,
+    /// May its blocks be shared? Not those of a file that may have a writer, or was just written: that would wait for
+    /// the disk.
+    may_share: bool,
     len: u64,
     pieces: Vec<LocalPiece>,
 }
@@ -119,7 +122,7 @@ fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
         };
         match &local.chunk {
             Chunk::Repeat(promised) => steps.push(Step::Repeat(promised.clone(), local)),
-            Chunk::Donor { root, path, offset } => match steps.last_mut() {
+            Chunk::Donor { root, path, offset, may_share } => match steps.last_mut() {
                 Some(Step::Run(run)) if run.continues(root, path, *offset) => {
                     run.len += local.spare.described.len;
                     run.pieces.push(local);
@@ -127,7 +130,7 @@ fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
                 _ => {
                     let made = Made { root: Arc::clone(root), path: Arc::clone(path), offset: *offset };
                     let len = local.spare.described.len;
-                    steps.push(Step::Run(Run { made, fresh: false, len, pieces: vec![local] }));
+                    steps.push(Step::Run(Run { made, may_share: *may_share, len, pieces: vec![local] }));
                 }
             },
         }
@@ -166,7 +169,7 @@ impl Target<'_> {
                     // What it repeats was handed to the workers before, so that one of them is on it.
                     match promised.wait() {
                         Some(made) => {
-                            self.run(&Run { made, fresh: true, len, pieces: vec![piece] }, at, parts)?;
+                            self.run(&Run { made, may_share: false, len, pieces: vec![piece] }, at, parts)?;
                         }
                         None => self.refetch(&piece, at, "what it repeats was not made", parts)?,
                     }
@@ -275,7 +278,7 @@ impl Target<'_> {
         let start = run.made.offset;
         let head = at.next_multiple_of(BLOCK) - at;
         let whole = run.len.saturating_sub(head) / BLOCK * BLOCK;
-        let shares = !run.fresh && self.progress.reflinks;
+        let shares = run.may_share && self.progress.reflinks;
         if !shares || start % BLOCK != at % BLOCK || whole == 0 {
             return self.write(bytes, at);
         }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chunked_assemble::{
-    AssembleError, Budget, Chunk, Donor, Extracted, Extractor, FetchedPiece, FilePiece, Known, LocalPiece, Pool,
-    Promised, Refetch, Settings, Spare, SparePiece, promise,
+    AssembleError, Budget, Chunk, Donor, Extracted, Extractor, FetchedPiece, FilePiece, Known, LocalPiece,
+    Pool, Promised, Refetch, Settings, Spare, SparePiece, promise,
 };
 use chunked_core::{ByteRange, Digest};
 use chunked_linux::Dir;
@@ -84,7 +84,8 @@ impl Layer {
     fn new(known: Option<Arc<dyn Known>>) -> Self {
         chunked_linux::clear_umask();
         let root = tempfile::tempdir().unwrap();
-        let settings = Settings { pool: Pool::new(2).unwrap(), budget: Budget::new(8 << 20), base: true, known };
+        let settings =
+            Settings { pool: Pool::new(2).unwrap(), budget: Budget::new(8 << 20), base: true, known };
         let extractor = Extractor::new(root.path(), settings).unwrap();
         Self { root, extractor, tar: Vec::new() }
     }
@@ -128,17 +129,25 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 fn donor(dir: &Path, name: &str) -> Donor {
     let root = Arc::new(Dir::open(dir).unwrap());
-    Donor { root, path: name.into(), may_link: false, fresh: false, check: false }
+    Donor { root, path: name.into(), may_link: false, may_share: true, fresh: false, check: false }
 }
 
 fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
-    Chunk::Donor { root: Arc::clone(dir), path: name.as_bytes().into(), offset: offset as u64 }
+    Chunk::Donor {
+        root: Arc::clone(dir),
+        path: name.as_bytes().into(),
+        offset: offset as u64,
+        may_share: true,
+    }
 }
 
 #[test]
 fn pieces_from_donors_at_every_alignment() {
-    let parts: Vec<Vec<u8>> =
-        [5000, 70_000, 4096, 1, 300_000, 900_000, 12_345].iter().zip(0..).map(|(len, n)| noise(n, *len)).collect();
+    let parts: Vec<Vec<u8>> = [5000, 70_000, 4096, 1, 300_000, 900_000, 12_345]
+        .iter()
+        .zip(0..)
+        .map(|(len, n)| noise(n, *len))
+        .collect();
     let whole = parts.concat();
     let pieces: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let blob = Blob::of(&pieces);
@@ -258,7 +267,8 @@ fn repeats_and_promises() {
     let mut layer = Layer::new(None);
     let ((kept, repeat), (first, part)) = (promise(), promise());
     layer.header("a", &content);
-    let ready = vec![FilePiece::Fetched(blob.fetched(0), Some(first)), FilePiece::Fetched(blob.fetched(1), None)];
+    let ready =
+        vec![FilePiece::Fetched(blob.fetched(0), Some(first)), FilePiece::Fetched(blob.fetched(1), None)];
     layer.extractor.pieces(key.0, key.1, ready, vec![kept]).unwrap();
     layer.padding(&content);
     layer.header("b", &content);

@@ -169,7 +169,10 @@ impl Supply {
                 return Ok(FilePiece::Fetched(fetched, self.repeats.promise_piece(number)));
             }
             PieceSource::Donor(NodeDonor::Layer(donor), offset) => match self.donors.root(donor) {
-                Ok(root) => Chunk::Donor { root, path: donor.path.as_slice().into(), offset: *offset },
+                Ok(root) => {
+                    let (path, offset, may_share) = (donor.path.as_slice().into(), *offset, donor.may_link);
+                    Chunk::Donor { root, path, offset, may_share }
+                }
                 Err(_) => Chunk::Repeat(Promised::broken()),
             },
             PieceSource::Donor(NodeDonor::InFlight(promised), _) => Chunk::Repeat(promised.clone()),

@@ -161,7 +161,8 @@ impl Donors {
         let may_link = donor.may_link
             && !self.same_image.contains(&id)
             && self.linked.lock().insert((id, donor.path.clone()));
-        Ok(Donor { root, path: donor.path.clone(), may_link, fresh: false, check: self.check })
+        let (path, may_share) = (donor.path.clone(), donor.may_link);
+        Ok(Donor { root, path, may_link, may_share, fresh: false, check: self.check })
     }
 }
 
