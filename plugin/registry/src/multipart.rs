@@ -197,9 +197,13 @@ mod tests {
         [head.as_bytes(), bytes].concat()
     }
 
-    fn read(body: &[u8], step: usize) -> Result<(Vec<(u64, Vec<u8>)>, bool), Malformed> {
+    /// Stretches of the blob, with their offsets.
+    type Stretches = Vec<(u64, Vec<u8>)>;
+
+    /// What a body gives when it arrives in pieces of `step` bytes, and whether it was complete.
+    fn read(body: &[u8], step: usize) -> Result<(Stretches, bool), Malformed> {
         let mut parser = Parser::new("B:b", SIZE);
-        let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut got = Stretches::new();
         for bytes in body.chunks(step.max(1)) {
             parser.push(bytes);
             while let Some((offset, data)) = parser.next()? {
