@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import tarfile
 import threading
+import time
 
 import images
 import trees
+from checks.integrity import flipped
 from lab import BINARY, Failure, Node, run
 
 POSITION = "io.github.containers.zstd-chunked."
@@ -62,20 +64,19 @@ class Content:
 class Stores:
     """Stores on one file system, filled by the command line."""
 
-    def __init__(self, lab, where):
-        self.lab, self.where = lab, where
+    def __init__(self, where):
+        self.where = where
 
     def path(self, *parts):
         return os.path.join(self.where, *parts)
 
     def pull(self, image, store="store", to=None):
-        """Pulls into a store; gives the report and the daemonless command's log."""
-        command = [BINARY, "pull", image.name, "--json", "--root", self.path(store), "--log-level", "info"]
+        """Pulls into a store, as a process of its own; with `to` writes the root file system there, too."""
+        command = [BINARY, "pull", image.name, "--json", "--root", self.path(store)]
         if to:
             shutil.rmtree(self.path(to), ignore_errors=True)
             command += ["--to", self.path(to)]
-        done = run(*command)
-        return json.loads(done.stdout), done.stderr
+        run(*command)
 
     def layer_files(self, name, store="store"):
         """Paths of all regular files called `name` in the store's layers."""
@@ -150,7 +151,7 @@ def checks(lab, registry):
 
     def disk(filesystem):
         if filesystem not in disks:
-            disks[filesystem] = Stores(lab, lab.disk(filesystem, "4G"))
+            disks[filesystem] = Stores(lab.disk(filesystem, "4G"))
         disks[filesystem].clear()
         return disks[filesystem]
 
@@ -174,7 +175,7 @@ def checks(lab, registry):
         stores = disk(filesystem)
         one, two = v1["zstd:chunked"], v2["zstd:chunked"]
         stores.pull(one)
-        wire, (report, _) = counted(lambda: stores.pull(two, to="tree"))
+        wire, _ = counted(lambda: stores.pull(two, to="tree"))
         floor, metadata = Content(two).missing(Content(one))
         # The layer below is there; its TOC is not asked for.
         metadata -= toc(two, two.manifest["layers"][0])[1]
@@ -249,7 +250,7 @@ def checks(lab, registry):
         image = push("repeats", layers)["zstd:chunked"]
         for filesystem in FILESYSTEMS:
             stores = disk(filesystem)
-            wire, (report, _) = counted(lambda: stores.pull(image, to="tree"))
+            wire, _ = counted(lambda: stores.pull(image, to="tree"))
             floor, metadata = Content(image).missing()
             check_bytes("repeats on " + filesystem, wire, floor, metadata)
             right_tree(layers, stores.path("tree"), stores.path("expected"))
@@ -258,38 +259,65 @@ def checks(lab, registry):
                 if os.stat(one).st_ino == os.stat(two).st_ino or os.stat(one).st_nlink != 1:
                     raise Failure("%s is linked" % name)
 
-    def at_once():
-        """v1 and v2, both new, at the same time on a thin line: each byte once."""
-        node = Node(lab, "2.4", [address], name="at-once")
+    def both_at_once(node, one, two):
+        """Pulls both at the same time on a thin line; gives what they said of failures, in this order."""
+        failed = [None, None]
+        def pull(number, image):
+            try:
+                node.nerdctl("pull", "-q", image.name)
+            except Failure as failure:
+                failed[number] = failure
+        ask("/set?rate=60&rtt=10")
+        ask("/reset")
         try:
-            ask("/set?rate=60&rtt=10")
-            one, two = v1["zstd:chunked"], v2["zstd:chunked"]
-            ask("/reset")
-            failed = []
-            def pull(image):
-                try:
-                    node.nerdctl("pull", "-q", image.name)
-                except Exception as error:
-                    failed.append(error)
-            pulls = [threading.Thread(target=pull, args=(image,)) for image in (one, two)]
+            pulls = [threading.Thread(target=pull, args=pair) for pair in enumerate((one, two))]
             for thread in pulls:
                 thread.start()
+                # So that the first plans before the second.
+                time.sleep(0.5)
             for thread in pulls:
                 thread.join()
-            if failed:
-                raise failed[0]
+        finally:
+            ask("/set?rate=0&rtt=0")
+        return failed
+
+    def right_view(node, image, layers):
+        undo = node.mounted(image, "chunked", node.path("view"))
+        try:
+            right_tree(layers, node.path("view"), node.path("expected"))
+        finally:
+            undo()
+
+    def at_once():
+        node = Node(lab, "2.4", [address], name="at-once")
+        try:
+            one, two = v1["zstd:chunked"], v2["zstd:chunked"]
+            for failure in filter(None, both_at_once(node, one, two)):
+                raise failure
             wire = sum(r["body"] for r in ask("/log") if "/blobs/" in r["path"] and r.get("range"))
             first, second = Content(one), Content(two)
             # Of the changed large file the unchanged chunks are in no layer of the store yet: only whole files are shared.
-            shared = lambda key: key in first.files
-            floor = first.missing()[0] + sum(size for key, size in second.files.items() if not shared(key))
-            check_bytes("two pulls at once", wire, floor, first.metadata + second.metadata)
-            for image, layers in ((one, application(1)), (two, application(2))):
-                undo = node.mounted(image, "chunked", node.path("view"))
-                right_tree(layers, node.path("view"), node.path("expected"))
-                undo()
+            new = sum(size for key, size in second.files.items() if key not in first.files)
+            check_bytes("two pulls at once", wire, first.missing()[0] + new, first.metadata + second.metadata)
+            right_view(node, one, application(1))
+            right_view(node, two, application(2))
         finally:
-            ask("/set?rate=0&rtt=0")
+            node.stop()
+
+    def one_fails():
+        """The pull that others wait for brings wrong bytes: it fails, and the others fetch for themselves."""
+        node = Node(lab, "2.4", [address], name="one-fails")
+        try:
+            one, two = v1["zstd:chunked"], v2["zstd:chunked"]
+            layer = one.manifest["layers"][1]
+            with flipped(lab, layer["digest"], layer["size"] * 3 // 4):
+                failed = both_at_once(node, one, two)
+            if failed[0] is None or failed[1] is not None:
+                raise Failure("of a bad and a good pull failed: %s" % failed)
+            right_view(node, two, application(2))
+            if node.staging():
+                raise Failure("left in staging: %s" % node.staging())
+        finally:
             node.stop()
 
     def tampered():
@@ -321,7 +349,7 @@ def checks(lab, registry):
         damage("f12", other(lambda path: os.symlink("/etc/passwd", path)))
         damage("f13", other(lambda path: os.symlink("f14", path)))
         damage("big", in_place)
-        wire, (report, log) = counted(lambda: stores.pull(two, to="tree"))
+        wire, _ = counted(lambda: stores.pull(two, to="tree"))
         floor, metadata = Content(two).missing(Content(one))
         print("    fetched %d for a floor of %d with sound donors" % (wire, floor + metadata))
         right_tree(application(2), stores.path("tree"), stores.path("expected"))
@@ -373,5 +401,6 @@ def checks(lab, registry):
                 lambda f=filesystem, g=format: other_cuts(f, g, 0.10 if f == "ext4" else 0.03)
     yield "what comes twice in a layer is fetched once", repeats
     yield "two pulls at once fetch each byte once", at_once
+    yield "a pull that fails leaves those that wait for its files whole", one_fails
     yield "tampered donors give a right tree", tampered
     yield "a first chunk that is another's file; links with other metadata", traps
