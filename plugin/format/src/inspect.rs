@@ -7,6 +7,7 @@ mod frames;
 mod generation;
 mod index;
 mod metadata;
+mod outline;
 mod split;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use chunks::ChunkStats;
 pub use frames::FrameStats;
 pub use generation::Generation;
 use index::Index;
+pub use outline::{Outline, outline};
 
 /// Problems that are told; of the others only the number is.
 const TOLD: usize = 50;

@@ -49,7 +49,8 @@ pub use chunked_toc as read;
 pub use entry::TocEntry;
 pub use error::WriteError;
 pub use inspect::{
-    ChunkStats, FrameStats, Generation, InspectError, InspectOptions, Inspection, TocStats, Verified, inspect,
+    ChunkStats, FrameStats, Generation, InspectError, InspectOptions, Inspection, Outline, TocStats,
+    Verified, inspect, outline,
 };
 pub use options::{Cuts, DEFAULT_LEVEL, LEVELS, WriteOptions};
 pub use reason::Reason;
