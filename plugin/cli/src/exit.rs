@@ -9,13 +9,6 @@ pub(crate) struct Exit {
     pub(crate) reason: &'static str,
 }
 
-impl Exit {
-    /// The same with more to say.
-    pub(crate) fn context(self, text: String) -> anyhow::Error {
-        anyhow::Error::new(self).context(text)
-    }
-}
-
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.reason)

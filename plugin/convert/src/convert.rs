@@ -72,7 +72,7 @@ pub async fn convert(
         attachments: selected.left_out,
         notes: Vec::new(),
     };
-    let new = work.node(&selected.node, &identity).await?;
+    let new = work.node(&selected.node).await?;
     work.referrers(&selected.node, &new).await?;
     context.destination.finish(&new).await?;
     let Work { images, attachments, notes, .. } = work;
@@ -146,9 +146,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Writes what `node` becomes. A document in which nothing changes stays as it is.
-    async fn node(&mut self, node: &Node, identity: &Digest) -> Result<Document, ConvertError> {
+    async fn node(&mut self, node: &Node) -> Result<Document, ConvertError> {
         match node {
-            Node::Image(image) => self.image(image, identity).await,
+            Node::Image(image) => self.image(image).await,
             Node::Artifact(artifact) => {
                 self.artifact(artifact).await?;
                 Ok(artifact.clone())
@@ -159,7 +159,7 @@ impl Work<'_> {
         }
     }
 
-    async fn image(&mut self, image: &tree::Image, identity: &Digest) -> Result<Document, ConvertError> {
+    async fn image(&mut self, image: &tree::Image) -> Result<Document, ConvertError> {
         let context = self.context;
         context.destination.put_bytes(context.source.reference(), &image.config).await?;
         let mut manifest = image.manifest.clone();
@@ -185,7 +185,7 @@ impl Work<'_> {
             for descriptor in manifest.layers.iter_mut().chain([&mut manifest.config]) {
                 descriptor.media_type = media::oci(&descriptor.media_type).to_owned();
             }
-            provenance(&mut manifest.annotations, identity);
+            provenance(&mut manifest.annotations, &context.source.identity(&image.document));
             Document::write(Parsed::Manifest(manifest))?
         } else {
             image.document.clone()
@@ -222,7 +222,7 @@ impl Work<'_> {
             new.push(match attach::subject(&child.descriptor) {
                 Some(_) => None,
                 None => {
-                    let document = self.node(&child.node, &child.descriptor.digest).await?;
+                    let document = self.node(&child.node).await?;
                     renamed.insert(child.descriptor.digest, document.digest);
                     Some(document)
                 }

@@ -92,7 +92,7 @@ pub async fn diff(
     let mut unseen = 0;
     for layer in &a_image.layers {
         match toc(&a, &layer.descriptor).await? {
-            Ok(toc) => index.add(&toc.toc),
+            Ok((toc, _)) => index.add(&toc.toc),
             Err(_) => unseen += 1,
         }
     }
@@ -111,11 +111,11 @@ pub async fn diff(
             described(layer, Way::Present, 0)
         } else {
             match toc(&b, &layer.descriptor).await? {
-                Ok(toc) => {
+                Ok((toc, metadata)) => {
                     let plan = chunked_plan::plan(&toc.toc, &index, costs).summary();
                     // What comes with a lower layer is there for the next.
                     index.add_files(&toc.toc);
-                    let fetch = plan.metadata_bytes.saturating_add(plan.fetch_bytes);
+                    let fetch = metadata.saturating_add(plan.fetch_bytes);
                     LayerDiff { plan: Some(plan), ..described(layer, Way::Partial, fetch) }
                 }
                 Err(reason) => {
@@ -154,8 +154,11 @@ async fn open(
     Ok((source, image))
 }
 
-/// A layer's table of contents, or why a pull would not use it.
-async fn toc(source: &Source, descriptor: &Descriptor) -> Result<Result<LayerIndex, String>, ConvertError> {
+/// A layer's table of contents and the bytes a pull fetches for it, or why a pull would not use it.
+async fn toc(
+    source: &Source,
+    descriptor: &Descriptor,
+) -> Result<Result<(LayerIndex, u64), String>, ConvertError> {
     let annotations = match chunked_toc::classify(&descriptor.annotations, descriptor.size) {
         Format::ZstdChunked(annotations) => annotations,
         Format::Plain { reason } => {
@@ -165,7 +168,7 @@ async fn toc(source: &Source, descriptor: &Descriptor) -> Result<Result<LayerInd
     let layer = descriptor.digest;
     let metadata = source.range(descriptor, annotations.metadata_range()).await?;
     blocking(move || match chunked_toc::parse(&annotations, &metadata) {
-        Ok(index) => Ok(Ok(index)),
+        Ok(index) => Ok(Ok((index, annotations.metadata_range().len()))),
         Err(error) if error.kind() == chunked_toc::ErrorKind::Unusable => Ok(Err(error.to_string())),
         Err(source) => Err(ConvertError::Toc { layer, source }),
     })

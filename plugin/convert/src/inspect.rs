@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use chunked_core::Digest;
-use chunked_format::{Generation, InspectError, InspectOptions, Inspection, TocEntry};
+use chunked_format::{InspectError, InspectOptions, Inspection, Outline, TocEntry};
 use chunked_registry::{Client, Platform};
 use serde::Serialize;
 
@@ -21,6 +21,16 @@ use crate::progress::Progress;
 use crate::source::Source;
 use crate::temp::Temp;
 use crate::tree;
+
+/// What was seen of a blob.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// All of it.
+    Whole(Box<Inspection>),
+    /// Footer, table of contents and tar-split.
+    Outline(Box<Outline>),
+}
 
 /// A layer, and what its image says about it.
 #[derive(Debug, Serialize)]
@@ -40,7 +50,7 @@ pub struct LayerInspection {
     pub reason: Option<String>,
     /// What it is made of; nothing for layers that are not zstd.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Inspection>,
+    pub content: Option<Content>,
     /// Whether its content has the DiffID; only if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff_id_matches: Option<bool>,
@@ -64,7 +74,11 @@ pub struct ImageInspection {
 impl LayerInspection {
     /// What is wrong with it.
     pub fn problems(&self) -> Vec<String> {
-        let mut problems = self.content.as_ref().map(|content| content.problems.clone()).unwrap_or_default();
+        let mut problems = match &self.content {
+            Some(Content::Whole(seen)) => seen.problems.clone(),
+            Some(Content::Outline(seen)) => seen.problems.clone(),
+            None => Vec::new(),
+        };
         if self.diff_id_matches == Some(false) {
             problems.push("its content does not have the DiffID of the image's config".to_owned());
         }
@@ -73,12 +87,11 @@ impl LayerInspection {
 
     /// All entries of its table of contents.
     pub fn entries(&self) -> &[TocEntry] {
-        self.content.as_ref().map(|content| content.entries.as_slice()).unwrap_or_default()
-    }
-
-    /// In a word, what it is.
-    pub fn generation(&self) -> Option<Generation> {
-        self.content.as_ref().map(|content| content.generation)
+        match &self.content {
+            Some(Content::Whole(seen)) => &seen.entries,
+            Some(Content::Outline(seen)) => &seen.entries,
+            None => &[],
+        }
     }
 }
 
@@ -121,9 +134,11 @@ pub async fn inspect_image(
         };
         if tar && verify {
             let (content, diff_id) = whole(&source, descriptor, &temp).await?;
-            (seen.content, seen.diff_id_matches) = (content, Some(diff_id == layer.diff_id));
+            seen.content = content.map(|content| Content::Whole(Box::new(content)));
+            seen.diff_id_matches = Some(diff_id == layer.diff_id);
         } else if tar && media::oci(&descriptor.media_type) == media::LAYER_ZSTD {
-            seen.content = Some(outline(&source, descriptor).await?);
+            let outline = outline(&source, descriptor).await?;
+            seen.content = Some(Content::Outline(Box::new(outline)));
         }
         layers.push(seen);
     }
@@ -137,12 +152,11 @@ pub async fn inspect_image(
 }
 
 /// Footer, table of contents and tar-split, by ranges.
-async fn outline(source: &Source, descriptor: &Descriptor) -> Result<Inspection, ConvertError> {
+async fn outline(source: &Source, descriptor: &Descriptor) -> Result<Outline, ConvertError> {
     let mut reader = remote::Reader::new(source.clone(), descriptor.clone());
     let (annotations, what) = (descriptor.annotations.clone(), format!("layer {}", descriptor.digest));
     blocking(move || {
-        let options = InspectOptions::default();
-        let seen = chunked_format::inspect(&mut reader, Some(&annotations), options);
+        let seen = chunked_format::outline(&mut reader, Some(&annotations));
         if let Some(error) = reader.failure.take() {
             return Err(error);
         }

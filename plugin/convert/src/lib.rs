@@ -29,12 +29,15 @@ mod temp;
 mod tree;
 mod writer;
 
-pub use chunked_format::{DEFAULT_LEVEL, Inspection, LEVELS, TocEntry};
+pub use chunked_format::{
+    ChunkStats, DEFAULT_LEVEL, FrameStats, Generation, Inspection, LEVELS, Outline, TocEntry, TocStats,
+    Verified,
+};
 pub use convert::{SOURCE_DIGEST, VERSION, convert};
 pub use diff::{Diff, LayerDiff, Way, diff};
 pub use document::Descriptor;
 pub use error::ConvertError;
-pub use inspect::{ImageInspection, LayerInspection, inspect_blob, inspect_image};
+pub use inspect::{Content as Seen, ImageInspection, LayerInspection, inspect_blob, inspect_image};
 pub use location::{Location, LocationError};
 pub use options::{LARGEST_MIN_CHUNK, Options};
 pub use progress::{LayerProgress, Phase, Progress};

@@ -2,9 +2,21 @@
 
 use std::path::PathBuf;
 
+use chunked_convert::{DEFAULT_LEVEL, LARGEST_MIN_CHUNK, LEVELS, Location};
+use chunked_registry::Platform;
 use clap::Args;
 
 use super::Common;
+
+fn level(text: &str) -> Result<i32, String> {
+    let level = text.parse().ok().filter(|level| LEVELS.contains(level));
+    level.ok_or_else(|| format!("not a number from {} to {}", LEVELS.start(), LEVELS.end()))
+}
+
+fn min_chunk(text: &str) -> Result<u32, String> {
+    let bytes = text.parse().ok().filter(|bytes| (1..=LARGEST_MIN_CHUNK).contains(bytes));
+    bytes.ok_or_else(|| format!("not a number from 1 to {LARGEST_MIN_CHUNK}"))
+}
 
 /// Places, for the help texts of three commands.
 const PLACES: &str = "\
@@ -31,16 +43,16 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done but not all was converte
 pub(crate) struct Convert {
     /// Where the image is.
     #[arg(value_name = "SRC")]
-    pub(crate) source: String,
+    pub(crate) source: Location,
     /// Where it shall be. Its name changes its meaning when everything else is there.
     #[arg(value_name = "DST")]
-    pub(crate) destination: String,
+    pub(crate) destination: Location,
     /// Take only this platform of an index, as os/architecture[/variant]; may be given more than once. One gives its image,
     /// several an index of them. Default: all.
     #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Vec<String>,
+    pub(crate) platform: Vec<Platform>,
     /// zstd compression level, 1 to 19.
-    #[arg(long, value_name = "N", default_value_t = chunked_convert::DEFAULT_LEVEL)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LEVEL, value_parser = level)]
     pub(crate) level: i32,
     /// Threads that compress one layer. 0: one for each processor.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -50,7 +62,7 @@ pub(crate) struct Convert {
     pub(crate) layers: usize,
     /// Cut no chunks shorter than this many bytes. Default: cut where the other writers of the format cut, so that chunks
     /// match across tools.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = min_chunk)]
     pub(crate) min_chunk: Option<u32>,
     /// Convert layers that are zstd:chunked already, too.
     #[arg(long)]
@@ -97,7 +109,7 @@ pub(crate) struct Inspect {
     pub(crate) verify: bool,
     /// Platform to choose from an index, as os/architecture[/variant]. Default: this machine's.
     #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Option<Platform>,
     /// Directory for temporary files; default: $TMPDIR, else /var/tmp.
     #[arg(long, value_name = "DIR")]
     pub(crate) tmp: Option<PathBuf>,
@@ -130,7 +142,7 @@ pub(crate) struct Diff {
     pub(crate) wanted: String,
     /// Platform to choose from an index, as os/architecture[/variant]. Default: this machine's.
     #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Option<Platform>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -139,4 +151,38 @@ pub(crate) struct Diff {
     pub(crate) plain_http: Vec<String>,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::Arguments;
+
+    fn code(words: &str) -> i32 {
+        match Arguments::try_parse_from(words.split(' ')) {
+            Ok(_) => 0,
+            Err(error) => error.exit_code(),
+        }
+    }
+
+    #[test]
+    fn wrong_places_levels_and_platforms_are_wrong_arguments() {
+        for (words, expected) in [
+            ("x convert oci:a docker://r.example/a", 0),
+            (
+                "x convert oci:a oci:b --level 19 --min-chunk 4096 --platform linux/arm64 --platform linux/amd64",
+                0,
+            ),
+            ("x convert a oci:b", 2),
+            ("x convert oci:a dir:b", 2),
+            ("x convert oci:a oci:b --level 20", 2),
+            ("x convert oci:a oci:b --min-chunk 0", 2),
+            ("x convert oci:a oci:b --platform amd64", 2),
+            ("x inspect r.example/a --platform linux/", 2),
+            ("x diff r.example/a", 2),
+        ] {
+            assert_eq!(code(words), expected, "{words}");
+        }
+    }
 }

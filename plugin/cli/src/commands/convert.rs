@@ -3,8 +3,8 @@
 mod bars;
 
 use anyhow::{Context, Result};
-use chunked_convert::{Action, Delivery, Location, Options, Progress, Report};
-use chunked_registry::{Client, Platform};
+use chunked_convert::{Action, Delivery, Options, Progress, Report};
+use chunked_registry::Client;
 use indicatif::HumanBytes;
 
 use crate::args::Convert;
@@ -18,12 +18,11 @@ pub(crate) async fn run(command: Convert) -> Result<()> {
     let mut settings = settings::load(&command.common)?;
     settings.registry.plain_http.extend(command.plain_http.iter().cloned());
     logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
-    let source: Location = command.source.parse().context("source")?;
-    let destination: Location = command.destination.parse().context("destination")?;
-    let options = options(&command)?;
+    let (source, destination) = (&command.source, &command.destination);
+    let options = options(&command);
     let client = Client::new(settings::client(&settings))?;
     let progress = Progress::default();
-    let work = chunked_convert::convert(&client, &source, &destination, &options, &progress);
+    let work = chunked_convert::convert(&client, source, destination, &options, &progress);
     let report = tokio::select! {
         report = work => report.with_context(|| format!("converting {source}"))?,
         () = bars::show(progress.clone()), if !command.json => anyhow::bail!("the progress display ended"),
@@ -44,19 +43,9 @@ pub(crate) async fn run(command: Convert) -> Result<()> {
     Ok(())
 }
 
-fn options(command: &Convert) -> Result<Options> {
-    let parse = |text: &String| text.parse::<Platform>().with_context(|| format!("--platform {text:?}"));
-    let wrong = |reason: String| Exit { code: 2, reason: "wrong arguments" }.context(reason);
-    if !chunked_convert::LEVELS.contains(&command.level) {
-        let (first, last) = (chunked_convert::LEVELS.start(), chunked_convert::LEVELS.end());
-        return Err(wrong(format!("--level {}: not from {first} to {last}", command.level)));
-    }
-    if command.min_chunk.is_some_and(|bytes| bytes == 0 || bytes > chunked_convert::LARGEST_MIN_CHUNK) {
-        let reason = format!("--min-chunk: not from 1 to {}", chunked_convert::LARGEST_MIN_CHUNK);
-        return Err(wrong(reason));
-    }
-    Ok(Options {
-        platforms: command.platform.iter().map(parse).collect::<Result<_>>()?,
+fn options(command: &Convert) -> Options {
+    Options {
+        platforms: command.platform.clone(),
         level: command.level,
         threads: command.threads,
         layers: command.layers,
@@ -64,7 +53,7 @@ fn options(command: &Convert) -> Result<Options> {
         force: command.force,
         drop_attestations: command.drop_attestations,
         temp: command.tmp.clone(),
-    })
+    }
 }
 
 fn print(report: &Report) {

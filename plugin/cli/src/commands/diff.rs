@@ -1,6 +1,6 @@
 //! `diff`: what a node that holds one image would fetch for another.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chunked_convert::{Location, Way};
 use chunked_plan::Costs;
 use chunked_registry::{Client, Platform};
@@ -16,10 +16,7 @@ pub(crate) async fn run(command: Diff) -> Result<()> {
     logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
     let held = Location::guess(&command.held)?;
     let wanted = Location::guess(&command.wanted)?;
-    let platform = match &command.platform {
-        Some(platform) => platform.parse().with_context(|| format!("--platform {platform:?}"))?,
-        None => Platform::default(),
-    };
+    let platform: Platform = command.platform.clone().unwrap_or_default();
     let client = Client::new(settings::client(&settings))?;
     let costs = Costs::default();
     let diff = tokio::select! {

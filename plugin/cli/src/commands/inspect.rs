@@ -26,10 +26,7 @@ pub(crate) async fn run(command: Inspect) -> Result<()> {
         return blob(&command, &seen);
     }
     let location = Location::guess(&command.what)?;
-    let platform = match &command.platform {
-        Some(platform) => platform.parse().with_context(|| format!("--platform {platform:?}"))?,
-        None => Platform::default(),
-    };
+    let platform: Platform = command.platform.clone().unwrap_or_default();
     let client = Client::new(settings::client(&settings))?;
     let temp = command.tmp.as_deref();
     let seen = tokio::select! {

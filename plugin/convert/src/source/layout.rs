@@ -42,7 +42,7 @@ impl Layout {
     pub(crate) fn open(files: Files, tag: Option<String>) -> Result<Self, ConvertError> {
         let wrong = |reason: &str| ConvertError::place(files.place(), reason);
         let version =
-            files.read("oci-layout")?.ok_or_else(|| wrong("it is no OCI layout: oci-layout is missing"))?;
+            files.read("oci-layout")?.ok_or_else(|| wrong("it is no OCI layout (oci-layout is missing); for what `docker save` wrote, write docker-archive:FILE"))?;
         let version: Version =
             serde_json::from_slice(&version).map_err(|_| wrong("its oci-layout cannot be read"))?;
         if version.version != VERSION {

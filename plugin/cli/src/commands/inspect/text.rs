@@ -1,6 +1,8 @@
 //! An inspection for a person.
 
-use chunked_convert::{ImageInspection, Inspection, TocEntry};
+use chunked_convert::{
+    ChunkStats, FrameStats, Generation, ImageInspection, Inspection, Seen, TocEntry, TocStats, Verified,
+};
 use indicatif::HumanBytes;
 
 use crate::commands::convert::short;
@@ -19,8 +21,13 @@ pub(super) fn image(seen: &ImageInspection, with_files: bool) {
             None => println!("  pulled         in parts"),
             Some(reason) => println!("  pulled         whole: {}", clean(reason)),
         }
-        if let Some(content) = &layer.content {
-            inspection(content);
+        match &layer.content {
+            Some(Seen::Whole(seen)) => inspection(seen),
+            Some(Seen::Outline(seen)) => {
+                contents(&seen.generation, seen.toc.as_ref(), seen.chunks.as_ref());
+                problems(&seen.problems);
+            }
+            None => {}
         }
         match layer.diff_id_matches {
             Some(true) => println!("  content        has the DiffID"),
@@ -35,16 +42,17 @@ pub(super) fn image(seen: &ImageInspection, with_files: bool) {
 
 /// One blob.
 pub(super) fn inspection(seen: &Inspection) {
-    println!("  format         {}", seen.generation);
-    let frames = &seen.frames;
-    println!(
-        "  frames         {} of data ({} of them empty), {} skippable; largest window {}",
-        frames.data,
-        frames.empty,
-        frames.skippable,
-        HumanBytes(frames.largest_window)
-    );
-    if let Some(toc) = &seen.toc {
+    contents(&seen.generation, seen.toc.as_ref(), seen.chunks.as_ref());
+    frames(&seen.frames);
+    if let Some(verified) = &seen.verified {
+        proof(verified);
+    }
+    problems(&seen.problems);
+}
+
+fn contents(generation: &Generation, toc: Option<&TocStats>, chunks: Option<&ChunkStats>) {
+    println!("  format         {generation}");
+    if let Some(toc) = toc {
         println!(
             "  TOC            {} entries, {} ({} compressed) at byte {}",
             toc.entries,
@@ -62,36 +70,45 @@ pub(super) fn inspection(seen: &Inspection) {
             );
         }
     }
-    if let Some(chunks) = &seen.chunks {
-        println!(
-            "  files          {} with {}, {} of them in chunks",
-            chunks.files,
-            HumanBytes(chunks.file_bytes),
-            chunks.cut_files
-        );
-        println!(
-            "  chunks         {} of data ({} under 1 KiB, {} under 4 KiB): 10 % up to {}, half up to {}, 90 % up to {}, largest {}",
-            chunks.data_chunks,
-            chunks.under_1k,
-            chunks.under_4k,
-            HumanBytes(chunks.p10),
-            HumanBytes(chunks.median),
-            HumanBytes(chunks.p90),
-            HumanBytes(chunks.largest)
-        );
-        println!("  holes          {} with {}", chunks.holes, HumanBytes(chunks.hole_bytes));
-    }
-    if let Some(verified) = &seen.verified {
-        println!(
-            "  verified       {} files, {} chunks, {} headers; content {} with digest {}",
-            verified.files,
-            verified.chunks,
-            verified.headers,
-            HumanBytes(verified.tar_size),
-            verified.diff_id
-        );
-    }
-    for problem in &seen.problems {
+    let Some(chunks) = chunks else { return };
+    let bytes = HumanBytes(chunks.file_bytes);
+    println!("  files          {} with {bytes}, {} of them in chunks", chunks.files, chunks.cut_files);
+    println!(
+        "  chunks         {} of data ({} under 1 KiB, {} under 4 KiB): 10 % up to {}, half up to {}, 90 % up to {}, largest {}",
+        chunks.data_chunks,
+        chunks.under_1k,
+        chunks.under_4k,
+        HumanBytes(chunks.p10),
+        HumanBytes(chunks.median),
+        HumanBytes(chunks.p90),
+        HumanBytes(chunks.largest)
+    );
+    println!("  holes          {} with {}", chunks.holes, HumanBytes(chunks.hole_bytes));
+}
+
+fn frames(frames: &FrameStats) {
+    println!(
+        "  frames         {} of data ({} of them empty), {} skippable; largest window {}",
+        frames.data,
+        frames.empty,
+        frames.skippable,
+        HumanBytes(frames.largest_window)
+    );
+}
+
+fn proof(verified: &Verified) {
+    println!(
+        "  verified       {} files, {} chunks, {} headers; content {} with digest {}",
+        verified.files,
+        verified.chunks,
+        verified.headers,
+        HumanBytes(verified.tar_size),
+        verified.diff_id
+    );
+}
+
+fn problems(problems: &[String]) {
+    for problem in problems {
         println!("  WRONG          {}", clean(problem));
     }
 }
