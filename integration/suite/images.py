@@ -14,7 +14,10 @@ from lab import ROOT, TOOLS, run
 D, S, L = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 C, B, F = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0).decode("latin-1")
-ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+ACCEPT = {"Accept": MANIFEST}
+CHECKSUM = "io.github.containers.zstd-chunked.manifest-checksum"
 
 
 def add(tar, name, type=tarfile.REGTYPE, data=b"", mode=0o644, mtime=1700000000, xattrs=None, pax=None, **fields):
@@ -28,13 +31,22 @@ def add(tar, name, type=tarfile.REGTYPE, data=b"", mode=0o644, mtime=1700000000,
     tar.addfile(entry, io.BytesIO(data))
 
 
+def fetched(registry, repository, what):
+    url = "http://%s/v2/%s/%s" % (registry, repository, what)
+    headers = {"Accept": MANIFEST + ", " + INDEX}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+        return answer.read()
+
+
 class Pushed:
     """An image in a registry."""
 
     def __init__(self, registry, repository, tag):
         self.registry, self.repository, self.tag = registry, repository, tag
         self.name = "%s/%s:%s" % (registry, repository, tag)
-        self.manifest = self.get("manifests/" + tag)
+        document = self.bytes("manifests/" + tag)
+        self.digest = "sha256:" + hashlib.sha256(document).hexdigest()
+        self.manifest = json.loads(document)
         self.config = self.get("blobs/" + self.manifest["config"]["digest"])
         self.layers = [layer["digest"] for layer in self.manifest["layers"]]
         self.chain = None
@@ -46,9 +58,11 @@ class Pushed:
         return json.loads(self.bytes(what))
 
     def bytes(self, what):
-        url = "http://%s/v2/%s/%s" % (self.registry, self.repository, what)
-        with urllib.request.urlopen(urllib.request.Request(url, headers=ACCEPT), timeout=30) as answer:
-            return answer.read()
+        return fetched(self.registry, self.repository, what)
+
+    @staticmethod
+    def get_index(registry, repository, tag):
+        return json.loads(fetched(registry, repository, "manifests/" + tag))
 
     def through(self, address):
         """The same image as seen at another address."""
@@ -70,8 +84,8 @@ class Pushed:
         return digest
 
 
-def layout(directory, name, layers, command):
-    """An OCI layout of uncompressed layers; the writer compresses them on push."""
+def putter(directory):
+    """Makes the place of a layout's blobs; gives a function that adds one and tells its digest and size."""
     blobs = os.path.join(directory, "blobs", "sha256")
     os.makedirs(blobs, exist_ok=True)
     def put(data):
@@ -79,11 +93,35 @@ def layout(directory, name, layers, command):
         with open(os.path.join(blobs, digest), "wb") as f:
             f.write(data)
         return "sha256:" + digest, len(data)
-    tars = [put(layer) for layer in layers]
-    config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command, "Env": ["PATH=/bin:/usr/bin"]},
-              "rootfs": {"type": "layers", "diff_ids": [digest for digest, _ in tars]}}
+    return put
+
+
+def index_of(manifests):
+    return {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+
+
+def layout(directory, name, layers, command, architecture="amd64", diff_ids=None):
+    """An OCI layout of uncompressed layers; the writer compresses them on push. `diff_ids` other than theirs make it lie."""
+    put = putter(directory)
+    finish_layout(directory, name, [put(layer) for layer in layers], command, architecture, diff_ids)
+
+
+def layout_of_file(directory, name, tar):
+    """An OCI layout of one uncompressed layer, a file that is moved there."""
+    with open(tar, "rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    putter(directory)
+    size = os.path.getsize(tar)
+    os.rename(tar, os.path.join(directory, "blobs", "sha256", digest))
+    finish_layout(directory, name, [("sha256:" + digest, size)], ["/bin/hello"], "amd64", None)
+
+
+def finish_layout(directory, name, tars, command, architecture, diff_ids):
+    put = putter(directory)
+    config = {"architecture": architecture, "os": "linux", "config": {"Cmd": command, "Env": ["PATH=/bin:/usr/bin"]},
+              "rootfs": {"type": "layers", "diff_ids": diff_ids or [digest for digest, _ in tars]}}
     digest, size = put(json.dumps(config).encode())
-    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
                 "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": size},
                 "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": d, "size": s} for d, s in tars]}
     digest, size = put(json.dumps(manifest).encode())

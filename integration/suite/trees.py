@@ -51,3 +51,9 @@ def differences(one, other, untimed=()):
         if keys:
             lines.append("%r: %s" % (name, {key: (x[key], y.get(key)) for key in keys}))
     return lines, len(a)
+
+
+def directories(root):
+    """Names of all directories of a tree, as `differences` has them."""
+    root = os.fsencode(root)
+    return {os.path.relpath(directory, root) for directory, _, _ in os.walk(root)}
