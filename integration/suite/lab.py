@@ -220,11 +220,15 @@ class Node:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
+    def settings(self):
+        """Further lines for [registry] of our configuration."""
+        return ""
+
     def start_daemon(self):
         config = self.path("chunked.toml")
         with open(config, "w") as f:
-            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n'
-                    % json.dumps(self.known_hosts))
+            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n'
+                    % (json.dumps(self.known_hosts), self.settings()))
         self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", [
             BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,
             "--containerd-address", self.socket])

@@ -1,0 +1,3 @@
+module chunked-snapshotter.test/tools/tcpline
+
+go 1.26
