@@ -46,7 +46,6 @@ pub struct ClientError(String);
 
 /// Body of a request.
 #[derive(Clone, Default)]
-#[allow(dead_code, reason = "uploads are the push stage's")]
 pub(crate) enum Upload {
     #[default]
     Empty,
@@ -81,7 +80,6 @@ impl Ask {
 
 /// An answer.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the URL is for uploads, the origin for what is known of hosts")]
 pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,

@@ -9,7 +9,6 @@ pub(crate) struct Scope {
     texts: Vec<String>,
 }
 
-#[allow(dead_code, reason = "writing is the push stage's")]
 impl Scope {
     /// To read from `repository`.
     pub(crate) fn pull(repository: &str) -> Self {
