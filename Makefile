@@ -3,12 +3,13 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-writer lint latency fuzz clean
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer lint latency fuzz clean
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
+	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
 	@echo "make build    $(BIN)"
@@ -50,6 +51,9 @@ bench-writer: tools
 
 fuzz:
 	fuzz/run
+
+bench-http2: build tools
+	integration/bench/http2
 
 clean:
 	$(CARGO) clean
