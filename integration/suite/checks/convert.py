@@ -3,13 +3,15 @@ layers of other writers read by us."""
 import hashlib
 import json
 import os
+import signal
 import subprocess
+import time
 
 import converting
 import images
 import trees
 from converting import converted, layers_of, tool
-from lab import BINARY, Failure, Node, run
+from lab import BINARY, Failure, Node, run, wait_for
 
 
 def expect(condition, text):
@@ -186,6 +188,31 @@ def checks(lab, registry):
                "diff says %d bytes, the pull fetched %d" % (predicted["fetch"], pulled["bytes_fetched"]))
         expect(predicted["fetch"] < predicted["missing_layers"] / 5, "nothing is saved")
 
+    def inspection_by_ranges():
+        image = update()[1]
+        address, ask = lab.proxy(registry)
+        ask("/reset")
+        seen = json.loads(tool("inspect", "--json", "--files", image.through(address).name))
+        layer = seen["layers"][1]
+        ask_bytes = sum(r["body"] for r in ask("/log") if "/blobs/" in r["path"])
+        expect(layer["partial"] and layer["content"]["generation"] == "f" and len(layer["files"]) > 400, layer)
+        expect(ask_bytes < sum(l["size"] for l in seen["layers"]) / 10, "inspect read %d bytes of blobs" % ask_bytes)
+
+    def interrupted():
+        tar = images.tar(lambda t: images.add(t, "srv/noise", data=os.urandom(150 << 20)))
+        layout = lab.path("interrupt")
+        images.layout(layout, "x", [tar], ["/bin/hello"])
+        temp = lab.path("interrupt-tmp")
+        os.mkdir(temp)
+        child = subprocess.Popen([BINARY, "convert", "--level", "19", "--tmp", temp, "oci:%s:x" % layout, "oci-archive:%s/x.tar" % temp],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for("the conversion to begin", lambda: os.listdir(temp))
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=10)[1]
+        expect(child.returncode == 1 and "interrupted" in said, "exit %d: %s" % (child.returncode, said))
+        expect(not os.listdir(temp), "left: %s" % os.listdir(temp))
+
     def skopeo_copies():
         image = update()[1]
         out = lab.path("skopeo-copy")
@@ -235,6 +262,8 @@ def checks(lab, registry):
     for version in ("1.7", "2.4"):
         yield "convert: overlayfs pulls and runs under containerd " + version, lambda v=version: overlayfs(v)
     yield "convert: we pull partially what diff predicts", partial_pull_and_diff
+    yield "inspect: an image in a registry by its tables alone", inspection_by_ranges
+    yield "convert: interrupted it leaves nothing", interrupted
     yield "convert: Debian's skopeo copies", skopeo_copies
     for program in ("skopeo", "buildah"):
         for padded in (False, True):
