@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer lint latency fuzz clean
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency fuzz clean
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
+	@echo "make floor    an update's bytes at the registry against what is missing at least"
 	@echo "make build    $(BIN)"
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
@@ -44,6 +45,9 @@ latency:
 
 bench: build tools
 	integration/bench/run
+
+floor: build tools
+	integration/bench/floor
 
 bench-writer: tools
 	$(CARGO) build --release -p chunked-format --examples

@@ -175,7 +175,7 @@ impl Job {
             let registry = &registry;
             let sources = Sources { store, in_flight, registry, place, policy, claims: Mutex::default() };
             let plan = chunked_plan::plan(&index.toc, &sources, &inner.options.costs);
-            // A layer without files claims nothing.
+            // A layer without files claims nothing, nor does one that takes nothing from elsewhere.
             let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
             (Arc::new(plan), Arc::new(claims))
         })
