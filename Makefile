@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency fuzz clean
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index fuzz clean
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
@@ -16,6 +16,7 @@ help:
 	@echo "make build    $(BIN)"
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
+	@echo "make bench-index  look-ups, start-up and size of the index with 5 million files"
 
 build:
 	$(CARGO) build --release -p chunked-snapshotter
@@ -39,6 +40,9 @@ unit:
 
 check: build tools
 	integration/suite/run
+
+bench-index:
+	$(CARGO) bench -p chunked-store --bench index
 
 latency:
 	$(CARGO) bench -p chunked-snapshot --bench latency
