@@ -136,9 +136,15 @@ fn main() {
     let count = |found: Vec<Option<chunked_store::Donor>>| found.iter().flatten().count();
     time("look-up of 50 000 files, cold", &|| count(store.lookup(&wanted)));
     time("look-up of 50 000 files, warm", &|| count(store.lookup(&wanted)));
-    let origins = Origins::Only(["registry1.example".to_owned()].into());
+    let origins = Origins::Only(["registry2.example".to_owned()].into());
     time("the same, layers of one registry", &|| count(store.lookup_within(&wanted, &origins)));
-    time("look-up of 50 000 chunks", &|| store.lookup_chunks(&wanted).iter().flatten().count());
+    let wish = |n: u64| {
+        let (layer, chunk) = (n * 7919 % layers, n * 31 % (per_layer / 5));
+        let known = u64::MAX - layer * per_layer - chunk;
+        (digest(if n % 2 == 0 { known } else { u64::MAX / 3 + n }), 10_000)
+    };
+    let chunks: Vec<(Digest, u64)> = (0..WANTED).map(wish).collect();
+    time("look-up of 50 000 chunks", &|| store.lookup_chunks(&chunks).iter().flatten().count());
 
     let bytes = store.counts().unwrap().layer_bytes;
     let started = Instant::now();
