@@ -2,8 +2,9 @@
 //! the index of their files.
 //!
 //! In the flow: a verified staging tree comes in from assemble and verify ([`Store::stage`],
-//! [`Store::commit_layer`]); plan asks for donors ([`Store::lookup`]); the snapshot service creates,
-//! commits and removes snapshots and adopts layers ([`Store::adopt`]).
+//! [`Store::commit_layer`]); plan asks for donors ([`Store::lookup`], [`Store::lookup_chunks`]); the snapshot
+//! service creates, commits and removes snapshots, adopts layers ([`Store::adopt`]) and has what is not needed
+//! deleted ([`Store::cleanup`]).
 //!
 //! It must not talk to the network, know about registries or gRPC, or trust anything in a layer: whether a
 //! tree is what its DiffID says was proven before it came here.
@@ -16,7 +17,8 @@
 //! ROOT/index.db                files and chunks of layers by digest; can be deleted at any time
 //! ROOT/snapshots/<id>/fs       a layer's tree, or the upper directory of a snapshot
 //! ROOT/snapshots/<id>/work     overlay work directory of an active snapshot with parents
-//! ROOT/snapshots/<id>/layer.json, files   only for layers: what the row said, and their files by digest
+//! ROOT/snapshots/<id>/layer.json          only for layers: what the row said
+//! ROOT/snapshots/<id>/files               layers, and snapshots that containerd committed: files by digest
 //! ROOT/staging/<id>/fs         a layer being built
 //! ROOT/trash/<id>              waits for `cleanup`
 //! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
