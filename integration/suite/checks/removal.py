@@ -57,14 +57,15 @@ def checks(lab, registry):
 
     def hundred_rounds():
         node = Node(lab, "2.4", [registry], name="removal")
-        errors = []
+        errors, done = [], []
         def client(number):
             dice = random.Random(number)
             try:
                 for _ in range(ROUNDS // CLIENTS):
                     image = dice.choice(pulled)
                     # What another client removes meanwhile is pulled in vain; the next round tries again.
-                    node.ctr("images", "pull", "--plain-http", "--snapshotter", "chunked", image.name, check=False)
+                    pull = node.ctr("images", "pull", "--plain-http", "--snapshotter", "chunked", image.name, check=False)
+                    done.append(pull.returncode == 0)
                     if dice.random() < 0.7:
                         node.ctr("images", "rm", *(["--sync"] if dice.random() < 0.5 else []), dice.choice(pulled).name, check=False)
                     if dice.random() < 0.3:
@@ -81,6 +82,9 @@ def checks(lab, registry):
                 thread.join()
             if errors:
                 raise errors[0]
+            if sum(done) < ROUNDS // 2:
+                raise Failure("only %d of %d pulls went well; the last words of the daemon: %s" % (
+                    sum(done), len(done), node.daemon.text()[-2000:]))
             sound(node)
             # Every image that is there is whole.
             for image in pulled:
