@@ -20,7 +20,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Half of a layer's files are in other layers, too.
 fn content(layer: u64, file: u64, files: u64) -> u64 {
-    if file % 2 == 0 { layer * files + file } else { (layer / 10) * files + file }
+    if file.is_multiple_of(2) { layer * files + file } else { (layer / 10) * files + file }
 }
 
 fn digest(content: u64) -> Digest {
@@ -92,7 +92,7 @@ fn main() {
     println!("{} layers, {millions:.2} million files, {} chunks", counts.layers, counts.indexed_chunks);
     println!(
         "commit of a layer of {per_layer} files      {:>8.1?} mean, {slowest:.1?} at most",
-        filled / layers as u32
+        filled / u32::try_from(layers).unwrap()
     );
     drop(store);
     let size = |name: &str| dir.path().join(name).metadata().map_or(0, |meta| meta.len());
@@ -121,7 +121,7 @@ fn main() {
     // Half of it is there, spread over all layers.
     let wish = |n: u64| {
         let (layer, file) = (n * 7919 % layers, n * 31 % per_layer);
-        let known = if n % 2 == 0 { content(layer, file, per_layer) } else { u64::MAX / 3 + n };
+        let known = if n.is_multiple_of(2) { content(layer, file, per_layer) } else { u64::MAX / 3 + n };
         (digest(known), 1000 + file)
     };
     let wanted: Vec<(Digest, u64)> = (0..WANTED).map(wish).collect();
@@ -141,7 +141,7 @@ fn main() {
     let wish = |n: u64| {
         let (layer, chunk) = (n * 7919 % layers, n * 31 % (per_layer / 5));
         let known = u64::MAX - layer * per_layer - chunk;
-        (digest(if n % 2 == 0 { known } else { u64::MAX / 3 + n }), 10_000)
+        (digest(if n.is_multiple_of(2) { known } else { u64::MAX / 3 + n }), 10_000)
     };
     let chunks: Vec<(Digest, u64)> = (0..WANTED).map(wish).collect();
     time("look-up of 50 000 chunks", &|| store.lookup_chunks(&chunks).iter().flatten().count());

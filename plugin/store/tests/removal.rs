@@ -1,6 +1,8 @@
 //! Layers are made from donors, adopted, removed and evicted, all at once: no donor that is held vanishes, and in the
 //! end rows, directories, lists and index agree and nothing is left over.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
