@@ -4,7 +4,9 @@
 //
 // The first line on standard output is the address for clients. -rtt is in milliseconds, half of it each way; -rate
 // in Mbit/s to the clients, shared by all connections. Each connection grows as TCP does without loss: ten segments
-// in the first round trip, twice as many in each further one, up to -window KiB.
+// in the first round trip, twice as many in each further one, up to -window KiB. With -loss, that part of the segments
+// (in per cent) is lost: whatever comes behind on that connection waits a round trip for it to be sent again, the window
+// is halved, and grows by one segment in a round trip from then on (RFC 5681).
 package main
 
 import (
@@ -12,6 +14,8 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -26,6 +30,12 @@ type line struct {
 	free   time.Time
 	oneWay time.Duration
 	window int
+	loss   float64 // part of the segments
+}
+
+// loses says whether any segment of so many bytes is lost.
+func (l *line) loses(bytes int) bool {
+	return l.loss > 0 && rand.Float64() < 1-math.Pow(1-l.loss, math.Ceil(float64(bytes)/segment))
 }
 
 // cross says when bytes that are sent now will have left the thin end.
@@ -55,10 +65,11 @@ type window struct {
 	used   int
 	size   int
 	limit  int
+	slow   bool // slow start, until something is lost
 }
 
 func newWindow(limit int) *window {
-	w := &window{size: 10 * segment, limit: limit}
+	w := &window{size: 10 * segment, limit: limit, slow: true}
 	w.change = sync.NewCond(&w.mu)
 	return w
 }
@@ -72,12 +83,23 @@ func (w *window) take(bytes int) {
 	w.used += bytes
 }
 
-// acknowledged lets as much be sent again and, as in slow start, that much more.
+// lost halves the window.
+func (w *window) lost() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.size, w.slow = max(w.size/2, 2*segment), false
+}
+
+// acknowledged lets as much be sent again, and in slow start that much more.
 func (w *window) acknowledged(bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.used -= bytes
-	w.size = min(w.size+bytes, w.limit)
+	more := bytes
+	if !w.slow {
+		more = segment * bytes / w.size
+	}
+	w.size = min(w.size+more, w.limit)
 	w.change.Signal()
 }
 
@@ -96,7 +118,12 @@ func carry(from, to net.Conn, l *line, thin bool) {
 					own.take(n)
 					left = l.cross(n)
 				}
-				packets <- packet{buffer[:n], left.Add(l.oneWay)}
+				at := left.Add(l.oneWay)
+				if thin && l.loses(n) {
+					own.lost()
+					at = at.Add(2 * l.oneWay)
+				}
+				packets <- packet{buffer[:n], at}
 			}
 			if err != nil {
 				return
@@ -129,6 +156,7 @@ func main() {
 	upstream := flag.String("upstream", "", "address of the server (required)")
 	rtt := flag.Float64("rtt", 0, "round trip in milliseconds")
 	rate := flag.Float64("rate", 0, "Mbit/s to the clients; 0: no limit")
+	loss := flag.Float64("loss", 0, "segments to the clients that are lost, in per cent")
 	size := flag.Int("window", 3072, "most KiB of one connection on their way")
 	flag.Parse()
 	if *upstream == "" {
@@ -139,7 +167,7 @@ func main() {
 		log.Fatalf("tcpline: %v", err)
 	}
 	fmt.Println(clients.Addr())
-	l := &line{rate: *rate * 1e6 / 8, oneWay: time.Duration(*rtt / 2 * float64(time.Millisecond)), window: *size}
+	l := &line{rate: *rate * 1e6 / 8, oneWay: time.Duration(*rtt / 2 * float64(time.Millisecond)), window: *size, loss: *loss / 100}
 	for {
 		client, err := clients.Accept()
 		if err != nil {
