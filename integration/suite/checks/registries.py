@@ -263,6 +263,22 @@ def checks(lab, registry):
         p.hosts(down, '[host."http://%s"]\n' % bad)
         p.fails(at(down), "registry %s" % down, "also tried: %s" % bad)
 
+    def lying_mirror():
+        layer = image.manifest["layers"][1]
+        data = bytearray(image.bytes("blobs/" + layer["digest"]))
+        data[len(data) // 3] ^= 1
+        with open(lab.path("lie"), "wb") as f:
+            f.write(data)
+        lie = 'server { listen $A; location = "/v2/%s/blobs/%s" { alias %s; } location / { proxy_pass http://%s; } }' % (
+            image.repository, layer["digest"], lab.path("lie"), registry)
+        (mirror, front), log = servers.nginx(lab, "lying", lie + FRONT)
+        seen = servers.Logged(log)
+        p = puller("lying")
+        p.hosts(front, '[host."http://%s"]' % mirror)
+        p.pull(at(front))
+        expect("the mirror was not asked", any(layer["digest"] in path for *_, path in seen.blobs(mirror)))
+        expect("the registry was not asked", any(layer["digest"] in path for *_, path in seen.blobs(front)))
+
     def redirect():
         first = """server { listen $A; location ~ ^/v2/.*/blobs/ { if ($http_authorization) { return 307 http://$B$request_uri; }
             proxy_pass http://%s; } location / { proxy_pass http://%s; } }""" % (basic, basic)
@@ -356,6 +372,7 @@ def checks(lab, registry):
     yield "nginx as a mirror with ranges", mirrors
     yield "nginx as a mirror without ranges", without_ranges
     yield "mirror down, next broken, then the registry", one_after_the_other
+    yield "a mirror with a wrong byte: the layer comes from the registry", lying_mirror
     yield "redirect to a host that refuses Authorization", redirect
     yield "containerd's own hosts.toml for a mirror serves us, too", node_with_a_mirror
     yield "HTTPS_PROXY and NO_PROXY", http_proxy
