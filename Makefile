@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index fuzz clean
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
 	@echo "make floor    an update's bytes at the registry against what is missing at least"
+	@echo "make bench-ranges  one range in a request against several, on short and long lines"
 	@echo "make build    $(BIN)"
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
@@ -52,6 +53,9 @@ bench: build tools
 
 floor: build tools
 	integration/bench/floor
+
+bench-ranges: build tools
+	integration/bench/ranges
 
 bench-writer: tools
 	$(CARGO) build --release -p chunked-format --examples

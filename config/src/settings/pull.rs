@@ -25,12 +25,30 @@ pub struct Pull {
         serialize_with = "value::show_size"
     )]
     pub memory_per_layer: u64,
-    /// Most bytes asked for in one request: 64 KiB to 64 MiB.
+    /// Most bytes asked for in one request: 64 KiB to 64 MiB. On a slow network fewer are.
     #[serde(
         deserialize_with = "value::size::<0x1_0000, 0x400_0000, _>",
         serialize_with = "value::show_size"
     )]
     pub segment: u64,
+    /// Ranges asked for in one request, where a probe showed that the registry can: 1 (never more) to 256.
+    #[serde(deserialize_with = "value::count::<1, 256, _>")]
+    pub ranges_per_request: usize,
+    /// Failures in a row that a request is forgiven: up to 100.
+    #[serde(deserialize_with = "value::count::<0, 100, _>")]
+    pub retries: usize,
+    /// Pause after the first of them, which doubles with each up to 10 s: 1 ms to 10 s.
+    #[serde(deserialize_with = "value::duration::<1, 10_000, _>", serialize_with = "value::show_duration")]
+    pub retry_pause: Duration,
+    /// Bytes per second that a network is taken to bring until it was measured: 1 KiB to 1 TiB.
+    #[serde(
+        deserialize_with = "value::size::<0x400, 0x100_0000_0000, _>",
+        serialize_with = "value::show_size"
+    )]
+    pub assumed_bandwidth: u64,
+    /// Time from a request to its answer until that was measured: 0 to 10 s.
+    #[serde(deserialize_with = "value::duration::<0, 10_000, _>", serialize_with = "value::show_duration")]
+    pub assumed_round_trip: Duration,
     /// How long layers nobody waits for any more go on: up to 24 h. A client that tries again then finds them.
     #[serde(
         deserialize_with = "value::duration::<0, 86_400_000, _>",
@@ -66,6 +84,11 @@ impl Default for Pull {
             connections_per_layer: 4,
             memory_per_layer: 16 << 20,
             segment: 8 << 20,
+            ranges_per_request: 64,
+            retries: 5,
+            retry_pause: Duration::from_millis(200),
+            assumed_bandwidth: 12 << 20,
+            assumed_round_trip: Duration::from_millis(20),
             keep_running_after_cancel: Duration::from_secs(600),
             deadline: Duration::from_secs(6 * 3600),
             durability: Durability::default(),

@@ -31,6 +31,7 @@ impl Default for NodeOptions {
             stall: Duration::from_millis(700),
             fetch: FetchOptions {
                 segment: 256 << 10,
+                ranges_per_request: 1,
                 retry: Retry { pause: Duration::from_millis(10), ..Retry::default() },
                 ..FetchOptions::default()
             },
@@ -80,7 +81,17 @@ impl Node {
         });
         let client = client.unwrap();
         let store = StoreOptions { sync: false, ..StoreOptions::default() };
-        let store = Arc::new(Store::open_with(&root.path().join("root"), store).unwrap());
+        let open = || Store::open_with(&root.path().join("root"), store.clone());
+        let mut opened = open();
+        // Threads of the node before may still hold it for a moment.
+        for _ in 0..100 {
+            if opened.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            opened = open();
+        }
+        let store = Arc::new(opened.unwrap());
         let engine = EngineOptions {
             workers: 2,
             flush: false,

@@ -63,12 +63,21 @@ async fn play(row: Row, images: &Images) -> Option<String> {
     registry.add("old", &images.old);
     let image = if row.image == Image::Plain { &images.plain } else { &images.new };
     registry.add("new", image);
-    let node = Node::new(&NodeOptions::default());
+    let mut options = NodeOptions::default();
+    options.fetch.ranges_per_request = if row.several { 64 } else { 1 };
+    let node = Node::new(&options);
+    let (before, after): (Vec<_>, Vec<_>) = row.plays.iter().partition(|(kind, ..)| *kind == Kind::Probe);
+    for (kind, answers, way) in before {
+        registry.play(*kind, answers, *way);
+    }
     if row.image == Image::Update {
         node.pull(&registry.reference("old")).await.map_err(|error| error.to_string()).unwrap();
     }
+    if row.several {
+        probed(&registry).await;
+    }
     registry.reset();
-    for (kind, answers, way) in &row.plays {
+    for (kind, answers, way) in after {
         registry.play(*kind, answers, *way);
     }
     let started = Instant::now();
@@ -95,8 +104,28 @@ async fn play(row: Row, images: &Images) -> Option<String> {
     };
     let wrong = wrong.or_else(|| (bytes > limit).then(|| format!("{bytes} bytes served, {limit} allowed")));
     let wrong = wrong.or_else(|| leaks(&result, &served));
+    let wrong = wrong
+        .or_else(|| (row.several && several(&row, &served)).then(|| "several ranges at once".to_owned()));
     println!("{:60} {:>8} of {:>8} bytes {:>5} ms", row.name, bytes, limit, took.as_millis());
     wrong.map(|wrong| format!("{}: {wrong}\n    {}", row.name, shown(&served)))
+}
+
+/// Waits for the probe, which runs beside the pull.
+async fn probed(registry: &Registry) {
+    for _ in 0..500 {
+        if registry.served().of(&[Kind::Probe]).any(|call| call.status != 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Until its answer is read.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// True when several ranges were asked for although the probe failed, or not although it did not.
+fn several(row: &Row, served: &Served) -> bool {
+    let probe_failed = row.plays.iter().any(|(kind, ..)| *kind == Kind::Probe);
+    served.of(&[Kind::Ranges]).next().is_some() == probe_failed
 }
 
 fn limit(cost: Cost, needed: u64, layer: &TestLayer) -> u64 {
@@ -105,6 +134,8 @@ fn limit(cost: Cost, needed: u64, layer: &TestLayer) -> u64 {
         Cost::Needed => needed + needed * 15 / 100,
         Cost::Blob => blob + layer.metadata.len(),
         Cost::Both => needed + blob,
+        Cost::Twice => 2 * needed,
+        Cost::TwiceAndBlob => 2 * needed + blob,
         Cost::Burst => needed + 4 * blob,
         Cost::Nothing => 0,
     }
@@ -133,5 +164,5 @@ fn shown(served: &Served) -> String {
 /// What a row says, in short.
 fn row(name: &str, image: Image, plays: &[(Kind, &[Answer], Way)], end: End, cost: Cost) -> Row {
     let plays = plays.iter().map(|(kind, answers, way)| (*kind, answers.to_vec(), *way)).collect();
-    Row { name: name.to_owned(), image, plays, end, cost, locked: false }
+    Row { name: name.to_owned(), image, plays, end, cost, locked: false, several: false }
 }

@@ -8,7 +8,7 @@ use chunked_linux::Dir;
 
 use crate::pieces::FilePiece;
 use crate::promise::Promise;
-use crate::spare::Spare;
+use crate::spare::{Refetch, Spare};
 
 /// A fetched piece of a file: compressed frames, or a hole.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct FetchedPiece {
     pub digest: Option<Digest>,
     /// The zstd frames; `None` for a hole.
     pub frames: Option<Bytes>,
+    /// Who is asked for the frames once more, should they be wrong.
+    pub again: Option<Arc<dyn Refetch>>,
 }
 
 /// A file of another layer with the wanted content.

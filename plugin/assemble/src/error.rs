@@ -36,6 +36,14 @@ pub enum AssembleError {
         /// Expected length in bytes.
         len: u64,
     },
+    /// A piece came wrong twice, each time with other bytes: the line, not the blob. The whole blob may come right.
+    #[error("entry {path:?}: the piece at byte {offset} of the blob came wrong twice, in different ways")]
+    Garbled {
+        /// Name in the archive, lossily.
+        path: String,
+        /// Offset of the piece in the blob.
+        offset: u64,
+    },
     /// A piece has other contents than the TOC says.
     #[error(
         "entry {path:?}: TOC digest check failed: the piece at byte {offset} of the blob has digest {found}, expected {expected}"

@@ -23,6 +23,10 @@ pub trait Refetch: fmt::Debug + Send + Sync {
     /// The bytes of `range` of the blob, fetched now.
     fn read(&self, range: ByteRange) -> Box<dyn Read + Send>;
 
+    /// The bytes of `range` of the blob once more, because those that came are wrong; from somebody else, if there is
+    /// anybody. `None` when it was asked too often.
+    fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>>;
+
     /// Told of every local file that turned out unusable: the entry it was meant for, and what is wrong with it.
     fn spoiled(&self, path: &[u8], reason: &str);
 }

@@ -35,6 +35,7 @@ impl Blob {
                 len: piece.len() as u64,
                 digest: Some(Digest::of(piece)),
                 frames: None,
+                again: None,
             };
             let range = ByteRange { start, end: blob.bytes.len() as u64 };
             blob.pieces.push(SparePiece { described, blob: Some(range) });
@@ -67,6 +68,10 @@ impl Refetch for Blob {
     fn read(&self, range: ByteRange) -> Box<dyn Read + Send> {
         let index = |offset| usize::try_from(offset).unwrap();
         Box::new(std::io::Cursor::new(self.bytes[index(range.start)..index(range.end)].to_vec()))
+    }
+
+    fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>> {
+        Some(self.read(range))
     }
 
     fn spoiled(&self, _: &[u8], _: &str) {

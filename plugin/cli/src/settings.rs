@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use chunked_config::{DEFAULT_PATH, Durability, Settings};
 use chunked_engine::EngineOptions;
-use chunked_fetch::FetchOptions;
+use chunked_fetch::{FetchOptions, Retry};
+use chunked_plan::Costs;
 use chunked_registry::ClientOptions;
 use chunked_store::{Keep, StoreOptions};
 
@@ -90,9 +91,18 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         fetch: FetchOptions {
             connections: pull.connections_per_layer,
             segment: pull.segment,
-            ..FetchOptions::default()
+            ranges_per_request: pull.ranges_per_request,
+            retry: Retry {
+                attempts: u32::try_from(pull.retries).unwrap_or(u32::MAX),
+                pause: pull.retry_pause,
+                ..Retry::default()
+            },
         },
-        ..EngineOptions::default()
+        costs: Costs {
+            bandwidth: pull.assumed_bandwidth,
+            round_trip: pull.assumed_round_trip,
+            ..Costs::default()
+        },
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) enum ChunkedError {
 impl From<AssembleError> for ChunkedError {
     fn from(error: AssembleError) -> Self {
         match error {
-            AssembleError::NotChunked { .. } => Self::Whole(error.to_string()),
+            AssembleError::NotChunked { .. } | AssembleError::Garbled { .. } => {
+                Self::Whole(error.to_string())
+            }
             error => Self::Assemble(error),
         }
     }
@@ -103,6 +105,10 @@ impl Build {
                 Ok(donor) => return Ok(self.extractor.donor(size, digest, donor, spare)?),
                 Err(_) => Promised::broken(),
             },
+            FileSource::Donor(NodeDonor::Leftover(file)) => {
+                let donor = self.supply.donors.leftover(file);
+                return Ok(self.extractor.donor(size, digest, donor, spare)?);
+            }
             FileSource::Donor(NodeDonor::InFlight(promised)) => promised.clone(),
             FileSource::Repeat(first) => {
                 self.supply.repeats.file(*first).ok_or(ChunkedError::Order(file.range.start))?
@@ -165,6 +171,7 @@ impl Supply {
                 let mut fetched = described(piece);
                 if piece.kind == PieceKind::Data {
                     fetched.frames = Some(self.source.take(piece.blob)?);
+                    fetched.again = Some(Arc::clone(&self.refetch));
                 }
                 return Ok(FilePiece::Fetched(fetched, self.repeats.promise_piece(number)));
             }
@@ -175,6 +182,10 @@ impl Supply {
                 }
                 Err(_) => Chunk::Repeat(Promised::broken()),
             },
+            PieceSource::Donor(NodeDonor::Leftover(file), offset) => {
+                let (root, path) = (Arc::clone(&file.root), Arc::clone(&file.path));
+                Chunk::Donor { root, path, offset: *offset, may_share: file.settled }
+            }
             PieceSource::Donor(NodeDonor::InFlight(promised), _) => Chunk::Repeat(promised.clone()),
             PieceSource::Repeat(first) => {
                 Chunk::Repeat(self.repeats.piece(*first).ok_or(ChunkedError::Order(piece.blob.start))?)

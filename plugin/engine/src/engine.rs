@@ -1,6 +1,6 @@
 //! Jobs: single flight per layer, bounded in number, independent of who asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) in_flight: Arc<InFlight>,
     /// What layers of each image were linked to, while any of them is being made. By digest of the config.
     linked: Mutex<HashMap<Digest, Weak<Linked>>>,
+    /// Origins that were asked for several ranges at once, or are being asked.
+    pub(crate) probed: Mutex<HashSet<String>>,
     /// One flush at a time serves all layers.
     pub(crate) flushing: tokio::sync::Mutex<()>,
     /// Calls that wait for a layer.
@@ -127,6 +129,7 @@ impl Engine {
             jobs,
             in_flight: Arc::default(),
             linked: Mutex::default(),
+            probed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             waiting,
         })))
@@ -312,6 +315,7 @@ fn present(layer: &Layer, pin: LayerPin) -> LayerReport {
         bytes_reused: layer.size,
         files: 0,
         files_reused: 0,
+        plan: None,
         seconds: Seconds::default(),
         pin,
     }

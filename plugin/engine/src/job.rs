@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Settings};
 use chunked_core::Causes;
-use chunked_plan::Plan;
+use chunked_plan::{Plan, Summary};
 use chunked_registry::{Blob, Image, Layer};
 use chunked_store::{Flavour, NewFile, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
@@ -20,6 +21,7 @@ use crate::metadata::Whole;
 use crate::plain::{self, PlainError};
 use crate::repeats::Repeats;
 use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
+use crate::resume::Leftovers;
 use crate::reuse::{Donors, Linked, NodeDonor, Policy, Sources, StoreKnown};
 use crate::source::{BlobReader, Source};
 use crate::spare::BlobSpare;
@@ -48,6 +50,8 @@ struct Built {
     reason: Option<String>,
     files_reused: u64,
     bytes_reused: u64,
+    /// Of a layer by ranges.
+    plan: Option<Summary>,
     /// Given back when the layer can be found in the store.
     claims: Option<Arc<Claims>>,
     /// Large files in chunks, for the index.
@@ -82,9 +86,10 @@ impl Job {
 
     async fn once(&self) -> Result<LayerReport, EngineError> {
         let mut seconds = Seconds::default();
-        let built = self.build(&mut seconds).await?;
+        let mut built = self.build(&mut seconds).await?;
         if built.extracted.diff_id != self.layer.diff_id {
-            // Dropping `built` removes its staging tree.
+            // Nothing of it is kept, not even for another try.
+            built.staging.spoil();
             return Err(EngineError::DiffId {
                 layer: self.layer.blob,
                 expected: self.layer.diff_id,
@@ -145,12 +150,15 @@ impl Job {
         seconds: &mut Seconds,
     ) -> Result<Result<Built, String>, EngineError> {
         let mut policy = Policy::default();
+        self.ask_for_several(blob);
         for attempt in 0..=ATTEMPTS {
             policy.off = attempt == ATTEMPTS;
             let started = Instant::now();
-            let (plan, claims) = self.plan(index, policy).await?;
+            let (plan, claims) = self.plan(blob, index, policy).await?;
             seconds.plan += elapsed(started);
-            tracing::info!(layer = %self.layer.blob, attempt, plan = %plan.summary(), "planned");
+            let summary = plan.summary();
+            let (layer, origin) = (&self.layer.blob, blob.origin());
+            tracing::info!(%layer, attempt, plan = %summary, decision = %summary.decision, origin, "planned");
             let started = Instant::now();
             let result = self.attempt(blob, index, &plan, claims, policy).await?;
             seconds.transfer += elapsed(started);
@@ -165,16 +173,20 @@ impl Job {
 
     async fn plan(
         &self,
+        blob: &Blob,
         index: &Arc<LayerIndex>,
         policy: Policy,
     ) -> Result<(Arc<Plan<NodeDonor>>, Arc<Claims>), EngineError> {
         let (index, inner, place) = (Arc::clone(index), Arc::clone(&self.inner), self.place);
+        let (costs, diff_id) = (self.costs(blob), self.layer.diff_id);
         let registry: Arc<str> = self.image.reference.host.as_str().into();
         self.blocking(move || {
             let (store, in_flight) = (&*inner.store, &inner.in_flight);
             let registry = &registry;
-            let sources = Sources { store, in_flight, registry, place, policy, claims: Mutex::default() };
-            let plan = chunked_plan::plan(&index.toc, &sources, &inner.options.costs);
+            let leftovers = &Leftovers::find(store, &diff_id, &index);
+            let claims = Mutex::default();
+            let sources = Sources { store, in_flight, registry, place, policy, leftovers, claims };
+            let plan = chunked_plan::plan(&index.toc, &sources, &costs);
             // A layer without files claims nothing, nor does one that takes nothing from elsewhere.
             let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
             (Arc::new(plan), Arc::new(claims))
@@ -193,7 +205,7 @@ impl Job {
         self.counters.enter(Phase::Transferring);
         self.counters.wanted.store(plan.fetch_bytes, std::sync::atomic::Ordering::Relaxed);
         self.counters.reused.store(plan.reused_bytes, std::sync::atomic::Ordering::Relaxed);
-        let (staging, extractor, _) = self.extractor(None)?;
+        let (staging, extractor, _) = self.extractor(None, true)?;
         let options = self.inner.options.fetch.clone();
         let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), options.clone());
         let supply = Supply {
@@ -207,6 +219,7 @@ impl Job {
                 options,
                 counters: Arc::clone(&self.counters),
                 runtime: tokio::runtime::Handle::current(),
+                asked_again: AtomicUsize::new(0),
             }),
             repeats: Repeats::of(plan),
         };
@@ -246,11 +259,15 @@ impl Job {
     fn judge(
         &self,
         result: Result<Extracted, ChunkedError>,
-        staging: Staging,
+        mut staging: Staging,
         plan: &Plan<NodeDonor>,
         mut policy: Policy,
     ) -> Result<Attempt, EngineError> {
         let layer = self.layer.blob;
+        // A tree that the network or a stop left unfinished serves the next try. After a failed proof nothing does.
+        if !matches!(result, Ok(_) | Err(ChunkedError::Fetch(_) | ChunkedError::Ended(_))) {
+            staging.spoil();
+        }
         let extracted = match result {
             Ok(extracted) => extracted,
             Err(ChunkedError::Assemble(error @ AssembleError::Donors { .. })) => {
@@ -273,6 +290,7 @@ impl Job {
         };
         if extracted.diff_id != self.layer.diff_id && plan.reused_files > 0 && !policy.verify {
             tracing::warn!(%layer, "DiffID mismatch with local files in use; trying again with each of them checked");
+            staging.spoil();
             policy.verify = true;
             return Ok(Attempt::Again(policy));
         }
@@ -283,6 +301,7 @@ impl Job {
             reason: None,
             files_reused: plan.reused_files,
             bytes_reused: plan.reused_bytes,
+            plan: Some(plan.summary()),
             claims: None,
             index: None,
         })))
@@ -299,7 +318,7 @@ impl Job {
         self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
         let started = Instant::now();
         let donors = self.donors(false)?;
-        let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })))?;
+        let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })), false)?;
         let segments =
             segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
@@ -317,6 +336,7 @@ impl Job {
             reason,
             files_reused: 0,
             bytes_reused: 0,
+            plan: None,
             claims: None,
             index: None,
         })
@@ -325,9 +345,11 @@ impl Job {
     fn extractor(
         &self,
         known: Option<Arc<dyn Known>>,
+        resumable: bool,
     ) -> Result<(Staging, Extractor, Arc<Budget>), EngineError> {
-        let layer = self.layer.blob;
-        let staging = self.inner.store.stage().map_err(|source| EngineError::Store { layer, source })?;
+        let (layer, store) = (self.layer.blob, &self.inner.store);
+        let staging = if resumable { store.stage_resumable(self.layer.diff_id) } else { store.stage() };
+        let staging = staging.map_err(|source| EngineError::Store { layer, source })?;
         let budget = Budget::new(self.inner.options.memory_per_layer);
         let settings = Settings {
             pool: Arc::clone(&self.inner.pool),
@@ -361,7 +383,18 @@ impl Job {
             origin: Some(self.image.reference.host.clone()),
         };
         let (inner, staging) = (Arc::clone(&self.inner), built.staging);
-        let pin = self.blocking(move || inner.store.commit_layer(staging, new)).await?;
+        let pin = self
+            .blocking(move || {
+                let diff_id = new.diff_id;
+                let pin = inner.store.commit_layer(staging, new);
+                if pin.is_ok()
+                    && let Err(error) = inner.store.drop_partials(Some(&diff_id))
+                {
+                    tracing::debug!(%error, "what earlier tries left stays for a day");
+                }
+                pin
+            })
+            .await?;
         let pin = pin.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
         drop(built.claims);
         seconds.commit = elapsed(started);
@@ -375,6 +408,7 @@ impl Job {
             bytes_reused: built.bytes_reused,
             files: number,
             files_reused: built.files_reused,
+            plan: built.plan,
             seconds,
             pin,
         };

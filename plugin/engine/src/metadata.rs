@@ -65,6 +65,8 @@ impl Job {
                 }
                 Err(error) if left > 0 => {
                     tracing::warn!(%layer, error = %Causes(&error), "wrong bytes for the TOC; asking for it again");
+                    // Of the registry itself, if a mirror may have sent them.
+                    blob.distrust_mirrors().await;
                 }
                 Err(source) => return Err(EngineError::Toc { layer, source }),
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use chunked_core::Digest;
+use chunked_plan::Summary;
 use chunked_store::LayerPin;
 use serde::Serialize;
 
@@ -53,6 +54,8 @@ pub struct LayerReport {
     pub files: u64,
     /// Of those, taken from other layers.
     pub files_reused: u64,
+    /// What was asked for and why, of a layer by ranges: the plan's numbers, the network it reckoned with.
+    pub plan: Option<Summary>,
     /// Wall time.
     pub seconds: Seconds,
     /// The layer, kept from being cleaned up.

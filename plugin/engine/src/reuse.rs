@@ -1,20 +1,21 @@
 //! What the node has, for the plan; and the plan's donors, opened for the extractor.
 //!
-//! Sources are asked in order, each for what those before it lack: layers of the store, then what other jobs are
-//! fetching now. A source says with each donor how far it may be used: only files of our own store may be
+//! Sources are asked in order, each for what those before it lack: layers of the store, what an earlier try of the
+//! same layer left, then what other jobs are fetching now. A source says with each donor how far it may be used: only files of our own store may be
 //! hard-linked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chunked_assemble::{Donor, Known, Promised};
-use chunked_core::{Digest, Hasher};
+use chunked_core::Digest;
 use chunked_linux::Dir;
 use chunked_plan::Reuse;
 use chunked_store::{LayerPin, Store};
 use parking_lot::Mutex;
 
 use crate::in_flight::{Claims, InFlight, Key};
+use crate::resume::{Leftover, Leftovers};
 
 /// How donors are treated, decided anew for each attempt at a layer.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,6 +34,8 @@ pub(crate) enum NodeDonor {
     Layer(chunked_store::Donor),
     /// Of a layer that is being made.
     InFlight(Promised),
+    /// Of an unfinished tree of the same layer.
+    Leftover(Leftover),
 }
 
 impl From<Promised> for NodeDonor {
@@ -51,6 +54,8 @@ pub(crate) struct Sources<'a> {
     /// The job's place among those in flight.
     pub(crate) place: u64,
     pub(crate) policy: Policy,
+    /// What earlier tries left.
+    pub(crate) leftovers: &'a Leftovers,
     /// What the look-up claimed.
     pub(crate) claims: Mutex<Option<Claims>>,
 }
@@ -58,13 +63,15 @@ pub(crate) struct Sources<'a> {
 impl Sources<'_> {
     /// Files that are here.
     fn files(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
+        let left = |key| self.leftovers.file(key);
         let mut found = self.store.lookup(wanted);
         if self.policy.verify {
             for (key, donor) in wanted.iter().zip(&mut found) {
                 donor.take_if(|donor| !holds(donor, 0, key));
             }
         }
-        found.into_iter().map(|donor| donor.map(NodeDonor::Layer)).collect()
+        let found = found.into_iter().map(|donor| donor.map(NodeDonor::Layer));
+        found.zip(wanted).map(|(donor, key)| donor.or_else(|| left(key))).collect()
     }
 }
 
@@ -73,7 +80,8 @@ impl Reuse for Sources<'_> {
 
     fn lookup(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
         if self.policy.off {
-            return Vec::new();
+            // Nothing from elsewhere, which what an earlier try of this layer left is not.
+            return wanted.iter().map(|key| self.leftovers.file(key)).collect();
         }
         let (found, claims) = self.in_flight.claim(self.registry, self.place, wanted, || self.files(wanted));
         *self.claims.lock() = Some(claims);
@@ -82,37 +90,24 @@ impl Reuse for Sources<'_> {
 
     fn lookup_chunks(&self, wanted: &[Key]) -> Vec<Option<(NodeDonor, u64)>> {
         if self.policy.off {
-            return Vec::new();
+            return wanted.iter().map(|key| self.leftovers.chunk(key)).collect();
         }
         let found = self.store.lookup_chunks(wanted).into_iter().zip(wanted);
         found
             .map(|(chunk, key)| {
-                let chunk = chunk?;
-                let good = !self.policy.verify || holds(&chunk.donor, chunk.offset, key);
-                good.then_some((NodeDonor::Layer(chunk.donor), chunk.offset))
+                let good = |chunk: &chunked_store::ChunkDonor| {
+                    !self.policy.verify || holds(&chunk.donor, chunk.offset, key)
+                };
+                let chunk = chunk.filter(good).map(|chunk| (NodeDonor::Layer(chunk.donor), chunk.offset));
+                chunk.or_else(|| self.leftovers.chunk(key))
             })
             .collect()
     }
 }
 
 /// Reads the donor: has it this content at `offset`?
-fn holds(donor: &chunked_store::Donor, offset: u64, (digest, len): &Key) -> bool {
-    let read = || {
-        use std::os::unix::fs::FileExt;
-        let file = Dir::open(&donor.root)?.open_file(&donor.path)?;
-        let (mut hasher, mut buffer, mut done) = (Hasher::new(), vec![0; 256 * 1024], 0);
-        while done < *len {
-            let room = usize::try_from(*len - done).unwrap_or(usize::MAX).min(buffer.len());
-            let n = file.read_at(&mut buffer[..room], offset + done)?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            done += n as u64;
-        }
-        std::io::Result::Ok(hasher.finish())
-    };
-    read().is_ok_and(|found| found == *digest)
+fn holds(donor: &chunked_store::Donor, offset: u64, key: &Key) -> bool {
+    crate::resume::holds_at(&donor.root, &donor.path, offset, *key)
 }
 
 /// Files that hard links were made to, by layer and path.
@@ -153,6 +148,19 @@ impl Donors {
         let root = Arc::new(Dir::open(&donor.root)?);
         roots.insert(id, (Arc::clone(&root), pin));
         Ok(root)
+    }
+
+    /// A file that an earlier try of this layer left. It was read just now, and nobody else has it.
+    pub(crate) fn leftover(&self, file: &Leftover) -> Donor {
+        let may_link = file.settled && self.linked.lock().insert((file.tree, file.path.to_vec()));
+        Donor {
+            root: Arc::clone(&file.root),
+            path: file.path.to_vec(),
+            may_link,
+            may_share: file.settled,
+            fresh: false,
+            check: self.check,
+        }
     }
 
     /// The donor to open.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
 use chunked_core::{ByteRange, Digest};
@@ -22,11 +23,16 @@ pub(crate) struct BlobSpare {
     pub(crate) options: FetchOptions,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Handle,
+    /// How often wrong bytes were asked for again.
+    pub(crate) asked_again: AtomicUsize,
 }
+
+/// Pieces asked for again for wrong bytes, per layer. Beyond that the whole blob is the better way.
+const MAX_AGAIN: usize = 64;
 
 /// Describes `piece` without its frames.
 pub(crate) fn described(piece: &Piece) -> FetchedPiece {
-    FetchedPiece { offset: piece.blob.start, len: piece.len, digest: piece.digest, frames: None }
+    FetchedPiece { offset: piece.blob.start, len: piece.len, digest: piece.digest, frames: None, again: None }
 }
 
 /// `piece` as one to be fetched in need.
@@ -45,6 +51,16 @@ impl Refetch for BlobSpare {
         let _inside = self.runtime.enter();
         let segments = chunked_fetch::fetch(self.blob.clone(), vec![range], self.options.clone());
         Box::new(SpareReader(BlobReader::new(Source::new(segments, Arc::clone(&self.counters)))))
+    }
+
+    fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>> {
+        if self.asked_again.fetch_add(1, Ordering::Relaxed) >= MAX_AGAIN {
+            return None;
+        }
+        tracing::warn!(layer = %self.layer, %range, "wrong bytes; asking for them again");
+        // The registry itself, if a mirror may have sent them.
+        self.runtime.block_on(self.blob.distrust_mirrors());
+        Some(self.read(range))
     }
 
     fn spoiled(&self, path: &[u8], reason: &str) {

@@ -1,10 +1,11 @@
 //! The task behind a stream of segments.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chunked_core::ByteRange;
-use chunked_registry::{Blob, Body, ErrorKind};
+use chunked_registry::{Blob, Body, ErrorKind, Network};
 use tokio::sync::mpsc;
 
 use crate::error::FetchError;
@@ -16,6 +17,14 @@ use crate::whole;
 
 /// Segments that wait in the channel. Each is one read from a connection: some kB up to 400 kB.
 const CHANNEL: usize = 16;
+
+/// Bytes of a request while the bandwidth is not known.
+const UNMEASURED: u64 = 1 << 20;
+/// Fewest bytes of a request for the sake of a slow network.
+const LEAST: u64 = 256 << 10;
+/// A request is to last for so many round trips, and for so long at least.
+const ROUND_TRIPS: u32 = 20;
+const LEAST_TIME: Duration = Duration::from_millis(250);
 
 pub(crate) type Output = mpsc::Sender<Result<Segment, FetchError>>;
 
@@ -183,7 +192,7 @@ async fn by_ranges(
     options: &FetchOptions,
     output: &Output,
 ) -> Result<(), (u64, Stop)> {
-    let (connections, segment) = (options.connections.max(1), options.segment.max(1));
+    let connections = options.connections.max(1);
     let budget = Budget::new(&options.retry);
     let mut left = wanted.total();
     loop {
@@ -191,6 +200,7 @@ async fn by_ranges(
         // several times.
         while lanes.len() < if lanes.has_begun() { connections } else { 1 } {
             let count = if blob.has_multi_range() == Some(true) { options.ranges_per_request } else { 1 };
+            let segment = segment(&blob.network(), connections, options.segment.max(1));
             let ranges = wanted.cut_many(share(left, connections, segment), count);
             if ranges.is_empty() {
                 break;
@@ -221,6 +231,17 @@ async fn by_ranges(
     }
 }
 
+/// Most bytes of one request, at most `limit`: what a connection brings while some round trips pass. More would be
+/// lost if the pull were interrupted, and would keep the first bytes waiting for the last; less would be mostly
+/// requests. Until the network was measured, a little.
+fn segment(network: &Network, connections: usize, limit: u64) -> u64 {
+    let Some(bandwidth) = network.bandwidth else { return limit.min(UNMEASURED) };
+    let time = network.round_trip.unwrap_or_default().saturating_mul(ROUND_TRIPS).max(LEAST_TIME);
+    let bytes =
+        u128::from(bandwidth) * time.as_millis() / 1000 / u128::try_from(connections.max(1)).unwrap_or(1);
+    u64::try_from(bytes).unwrap_or(u64::MAX).clamp(LEAST.min(limit), limit)
+}
+
 /// Bytes of the next request when `left` are still to be asked for: large requests are cheap, and equal shares
 /// let all connections finish together.
 fn share(left: u64, connections: usize, segment: u64) -> u64 {
@@ -231,6 +252,24 @@ fn share(left: u64, connections: usize, segment: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_as_long_as_the_network_is_fast() {
+        let network = |bandwidth, millis| Network {
+            bandwidth: Some(bandwidth),
+            round_trip: Some(Duration::from_millis(millis)),
+        };
+        for (network, bytes) in [
+            (Network { bandwidth: None, round_trip: None }, 1 << 20),
+            (network(1_000_000, 5), 256 << 10),
+            (network(12_500_000, 5), 781_250),
+            (network(12_500_000, 100), 6_250_000),
+            (network(1_000_000_000, 1), 8 << 20),
+        ] {
+            assert_eq!(segment(&network, 4, 8 << 20), bytes, "{network:?}");
+            assert!(segment(&network, 4, 100_000) <= 100_000);
+        }
+    }
 
     #[test]
     fn shares_are_bounded() {

@@ -11,6 +11,8 @@ pub struct Costs {
     pub round_trip: Duration,
     /// Requests that run at the same time.
     pub connections: u32,
+    /// Ranges that one request may ask for: 1, unless a probe showed that the registry takes several.
+    pub ranges_per_request: u32,
     /// Largest gap to fill, in bytes, whatever the other numbers say; at most [`Costs::MAX_GAP`] is heeded.
     pub max_gap: u64,
 }
@@ -22,9 +24,9 @@ impl Costs {
     /// Gaps of more bytes are never filled for their own sake.
     pub const MAX_GAP: u64 = 1 << 20;
     /// Gap bytes in per cent of the bytes that are needed.
-    pub const EXTRA_PERCENT: u64 = 5;
+    pub const EXTRA_PERCENT: u64 = 4;
     /// The same while there are more than [`Costs::MAX_RANGES`] ranges.
-    pub const EXTRA_PERCENT_CROWDED: u64 = 9;
+    pub const EXTRA_PERCENT_CROWDED: u64 = 5;
     /// Gap bytes that are fine however little is needed.
     pub const EXTRA_FREE: u64 = 4 << 10;
     /// Gap bytes, in per cent of the bytes needed, that are not worth a second request.
@@ -33,13 +35,31 @@ impl Costs {
     /// trips over 4 connections, well under a second on most networks.
     pub const MAX_RANGES: usize = 128;
 
+    /// Time, in microseconds, that is worth any number of bytes: one stream that saves so much is taken however
+    /// few the ranges are.
+    pub const WORTH_MICROS: u64 = 200_000;
+
     /// Size of a gap, in bytes, whose transfer takes as long as asking once more:
-    /// bandwidth × round trip / connections, within [`Costs::MIN_GAP`] and [`Costs::MAX_GAP`].
+    /// bandwidth × round trip / ranges asked for at once, within [`Costs::MIN_GAP`] and [`Costs::MAX_GAP`].
     pub fn gap(&self) -> u64 {
         let in_flight = u128::from(self.bandwidth).saturating_mul(self.round_trip.as_micros()) / 1_000_000;
-        let gap = in_flight / u128::from(self.connections.max(1));
+        let gap = in_flight / u128::from(self.at_once());
         let limit = self.max_gap.clamp(Self::MIN_GAP, Self::MAX_GAP);
         u64::try_from(gap).unwrap_or(u64::MAX).clamp(Self::MIN_GAP, limit)
+    }
+
+    /// Ranges that are asked for in one round trip.
+    fn at_once(&self) -> u64 {
+        u64::from(self.connections.max(1)).saturating_mul(u64::from(self.ranges_per_request.max(1)))
+    }
+
+    /// Time, in microseconds, that `bytes` in `ranges` ranges take: the bytes at full bandwidth, and a round trip
+    /// for each set of requests that run at the same time.
+    pub fn micros(&self, bytes: u64, ranges: usize) -> u64 {
+        let transfer = u128::from(bytes) * 1_000_000 / u128::from(self.bandwidth.max(1));
+        let trips = u128::try_from(ranges).unwrap_or(u128::MAX).div_ceil(u128::from(self.at_once()));
+        let waiting = trips.saturating_mul(self.round_trip.as_micros());
+        u64::try_from(transfer.saturating_add(waiting)).unwrap_or(u64::MAX)
     }
 }
 
@@ -51,6 +71,7 @@ impl Default for Costs {
             bandwidth: 12_500_000,
             round_trip: Duration::from_millis(20),
             connections: 4,
+            ranges_per_request: 1,
             max_gap: Self::MAX_GAP,
         }
     }
@@ -76,5 +97,17 @@ mod tests {
         assert_eq!(costs(u64::MAX, u64::MAX, 1).gap(), Costs::MAX_GAP);
         assert_eq!(Costs { max_gap: 10_000, ..Costs::default() }.gap(), 10_000);
         assert_eq!(Costs { max_gap: 0, ..Costs::default() }.gap(), Costs::MIN_GAP);
+        assert_eq!(Costs { ranges_per_request: 10, ..Costs::default() }.gap(), 6_250);
+    }
+
+    #[test]
+    fn time_is_bytes_and_trips() {
+        let costs = Costs::default();
+        assert_eq!(costs.micros(12_500_000, 1), 1_020_000);
+        assert_eq!(costs.micros(12_500_000, 4), 1_020_000);
+        assert_eq!(costs.micros(12_500_000, 5), 1_040_000);
+        assert_eq!(Costs { ranges_per_request: 64, ..costs }.micros(0, 257), 40_000);
+        assert_eq!(costs.micros(0, 0), 0);
+        assert_eq!(Costs { bandwidth: 0, ..costs }.micros(u64::MAX, usize::MAX), u64::MAX);
     }
 }

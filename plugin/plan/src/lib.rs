@@ -20,16 +20,21 @@
 //!    one range, one stream;
 //! 5. if there are more than [`Costs::MAX_RANGES`] ranges in the end, and asking for them would take longer
 //!    than getting everything from the first to the last byte, every gap of rule 1 is filled. That is the
-//!    case of many scattered files so small that their headers are a good part of them.
+//!    case of many scattered files so small that their headers are a good part of them;
+//! 6. if everything from the first to the last missing byte, as one stream, takes no longer than more than
+//!    [`Costs::MAX_RANGES`] ranges, or is faster than fewer by [`Costs::WORTH_MICROS`], that is asked for. The
+//!    [`Decision`] tells both times and the network they are for.
 //!
-//! So a pull fetches at most 1.09 × (missing pieces + TOC + tar-split), or 4 KiB more than those, except under
-//! rule 5, because a partial pull must never be slower than a whole one.
+//! So a pull fetches at most 1.05 × (missing pieces + TOC + tar-split), or 4 KiB more than those, except under
+//! rules 5 and 6, because a partial pull must never be slower than a whole one.
 
 mod costs;
+mod decision;
 mod planning;
 mod ranges;
 mod summary;
 
 pub use costs::Costs;
+pub use decision::{Decision, Way};
 pub use planning::{FileSource, MAX_REUSED_PIECE, PieceSource, Plan, Reuse, plan};
 pub use summary::Summary;

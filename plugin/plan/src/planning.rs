@@ -7,6 +7,7 @@ use chunked_core::{ByteRange, Digest};
 use chunked_toc::{Piece, PieceKind, Toc, TocFile};
 
 use crate::costs::Costs;
+use crate::decision::Decision;
 use crate::ranges::{cover, total};
 use crate::summary::Summary;
 
@@ -53,7 +54,7 @@ pub enum PieceSource<D> {
 }
 
 /// How to get a layer's payloads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan<D> {
     /// Parallel to [`Toc::files`].
     pub sources: Vec<FileSource<D>>,
@@ -75,6 +76,8 @@ pub struct Plan<D> {
     pub whole: bool,
     /// Bytes of TOC and tar-split, which were fetched to make this plan.
     pub metadata_bytes: u64,
+    /// Why these ranges.
+    pub decision: Decision,
 }
 
 /// Longest piece, in bytes, that is taken from elsewhere: whoever places it holds it in memory.
@@ -110,6 +113,7 @@ pub fn plan<R: Reuse>(toc: &Toc, reuse: &R, costs: &Costs) -> Plan<R::Donor> {
         needed_bytes: cover.needed,
         fetch_bytes: cover.fetched,
         ranges: cover.ranges,
+        decision: cover.decision,
         reused_bytes: count.bytes,
         reused_files: count.files,
         reused_pieces: count.pieces,
@@ -230,6 +234,7 @@ impl<D> Plan<D> {
             metadata_bytes: self.metadata_bytes,
             ranges: self.ranges.len() as u64,
             whole: self.whole,
+            decision: self.decision,
         }
     }
 }

@@ -3,9 +3,10 @@
 use chunked_core::ByteRange;
 
 use crate::costs::Costs;
+use crate::decision::{Decision, Way};
 
 /// Ranges to ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cover {
     /// Sorted, apart from each other, none empty.
     pub ranges: Vec<ByteRange>,
@@ -13,6 +14,8 @@ pub(crate) struct Cover {
     pub needed: u64,
     /// Sum of `ranges`.
     pub fetched: u64,
+    /// Why these ranges.
+    pub decision: Decision,
 }
 
 /// Covers every byte of `wanted`, filling gaps as the crate's documentation says. `metadata`: bytes fetched
@@ -20,6 +23,7 @@ pub(crate) struct Cover {
 pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cover {
     let parts = joined(wanted);
     let needed = total(&parts);
+    let mut decision = Decision { costs: *costs, ..Decision::default() };
     let filled = filled_gaps(&parts, needed.saturating_add(metadata), costs);
     let mut ranges: Vec<ByteRange> = Vec::new();
     // Before the first part there is no gap to fill.
@@ -29,8 +33,19 @@ pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cov
             _ => ranges.push(*part),
         }
     }
-    let fetched = total(&ranges);
-    Cover { ranges, needed, fetched }
+    let mut fetched = total(&ranges);
+    if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
+        let span = ByteRange { start: first.start, end: last.end };
+        decision.ranges_micros = costs.micros(fetched, ranges.len());
+        decision.stream_micros = costs.micros(span.len(), 1);
+        let saved = decision.ranges_micros.checked_sub(decision.stream_micros);
+        let enough = if ranges.len() > Costs::MAX_RANGES { 0 } else { Costs::WORTH_MICROS };
+        if ranges.len() > 1 && saved.is_some_and(|saved| saved >= enough) {
+            (fetched, ranges) = (span.len(), vec![span]);
+        }
+        decision.way = if ranges.len() == 1 { Way::Stream } else { Way::Ranges };
+    }
+    Cover { ranges, needed, fetched, decision }
 }
 
 /// Sorted, touching and overlapping ranges made one, empty ones left out.
@@ -64,8 +79,8 @@ fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
     let affordable = affordable(&gaps, base, limit);
     let extra = gaps.iter().take(affordable).fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
     let requests = gaps.len() - affordable + 1;
-    // Compared in bytes: the whole span has all gaps and one request, and a request is worth `limit` bytes.
-    let slower = limit.saturating_mul(gaps.len() as u64 - affordable as u64) > all.saturating_sub(extra);
+    // Compared without the needed bytes, which are the same either way.
+    let slower = costs.micros(extra, requests) > costs.micros(all, 1);
     let count = if requests > Costs::MAX_RANGES && slower {
         gaps.partition_point(|(gap, _)| *gap <= limit)
     } else {

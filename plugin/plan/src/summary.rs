@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::decision::Decision;
+
 /// What a plan costs and saves. Bytes are bytes of the (compressed) blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {
     /// Non-empty files of the layer.
     pub files: u64,
@@ -27,6 +29,8 @@ pub struct Summary {
     pub ranges: u64,
     /// Nothing is reused and one range gets everything.
     pub whole: bool,
+    /// Why these ranges.
+    pub decision: Decision,
 }
 
 impl fmt::Display for Summary {

@@ -61,6 +61,9 @@ struct Facts {
     /// When it was last heard of.
     #[serde(default)]
     seen: u64,
+    /// A request was timed. The first one sets connections up and gets tokens, and says little.
+    #[serde(skip)]
+    timed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -209,6 +212,7 @@ mod tests {
         known.note_ranges("a:1", true);
         known.note_multi_range("a:1>b:2", true);
         known.note_multi_range("c", false);
+        known.note_round_trip("a:1", Duration::from_millis(90));
         known.note_round_trip("a:1", Duration::from_millis(20));
         known.note_bandwidth("a:1", 12_000_000);
         drop(known);
@@ -231,6 +235,8 @@ mod tests {
     fn measurements_are_smoothed() {
         let known = Knowledge::open(None);
         let round_trip = || known.network("a").round_trip.unwrap().as_millis();
+        known.note_round_trip("a", Duration::from_millis(900));
+        assert_eq!(known.network("a").round_trip, None);
         known.note_round_trip("a", Duration::from_millis(100));
         known.note_round_trip("a", Duration::from_millis(20));
         assert_eq!(round_trip(), 60);

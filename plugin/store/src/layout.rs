@@ -27,7 +27,7 @@ impl Layout {
         let root = root.canonicalize().map_err(at("resolve", root))?;
         check_root(&root)?;
         set_mode(&root, 0o700)?;
-        for name in ["snapshots", "staging", "trash"] {
+        for name in ["snapshots", "staging", "partial", "trash"] {
             make_dir(&root.join(name), 0o700).or_else(unless_exists)?;
         }
         let path = root.join("lock");
@@ -72,6 +72,11 @@ impl Layout {
     /// Layers being built.
     pub(crate) fn staging(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// Trees that jobs left unfinished.
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.root.join("partial")
     }
 
     /// What waits for deletion.

@@ -20,6 +20,7 @@
 //! ROOT/snapshots/<id>/layer.json          only for layers: what the row said
 //! ROOT/snapshots/<id>/files               layers, and snapshots that containerd committed: files by digest
 //! ROOT/staging/<id>/fs         a layer being built
+//! ROOT/partial/<id>            trees that a job left unfinished, for the next try of the same layer
 //! ROOT/trash/<id>              waits for `cleanup`
 //! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
 //! ```
@@ -44,6 +45,7 @@ mod layout;
 mod list;
 mod marker;
 mod origins;
+mod partial;
 mod publish;
 mod reconcile;
 mod rows;
@@ -65,6 +67,7 @@ pub use indexer::Indexer;
 pub use layer::{Flavour, LayerId, LayerPin, NewChunk, NewFile, NewLayer};
 pub use layers::LayerInfo;
 pub use origins::{LOCAL, Origins};
+pub use partial::Partial;
 pub use snapshot::{Kind, LabelChange, Labels, Mountable, NewSnapshot, Snapshot};
 pub use staging::Staging;
 pub use store::{ChunkDonor, Donor, Store, StoreOptions};

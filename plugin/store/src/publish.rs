@@ -9,9 +9,16 @@ use crate::layer::{LayerPin, NewLayer};
 use crate::rows::{LayerRow, Serves};
 use crate::staging::Staging;
 use crate::store::{Inner, now};
-use crate::{list, marker, origins, rows};
+use crate::{list, marker, origins, partial, rows};
 
-pub(crate) fn commit(inner: &Arc<Inner>, staging: Staging, layer: &NewLayer) -> Result<LayerPin, StoreError> {
+pub(crate) fn commit(
+    inner: &Arc<Inner>,
+    mut staging: Staging,
+    layer: &NewLayer,
+) -> Result<LayerPin, StoreError> {
+    // It becomes a layer now, or is not needed.
+    staging.spoil();
+    partial::unmark(staging.dir())?;
     check(layer)?;
     if let Some(pin) = known(inner, layer)? {
         return Ok(pin);

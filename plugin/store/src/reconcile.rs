@@ -8,7 +8,7 @@ use crate::error::{StoreError, at};
 use crate::layout::{Layout, make_dir};
 use crate::origins::{Known, LOCAL};
 use crate::rows::LayerRow;
-use crate::{marker, rows, snapshot};
+use crate::{marker, partial, rows, snapshot};
 
 /// What is really there.
 #[derive(Debug, Default)]
@@ -30,8 +30,13 @@ struct State {
 
 pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreError> {
     for name in names(&layout.staging())? {
-        layout.discard(&layout.staging().join(&name), &name)?;
+        let dir = layout.staging().join(&name);
+        // A killed job's tree may serve the next try; one that cannot be kept is no loss.
+        if !partial::keep(layout, &dir).unwrap_or_default() {
+            layout.discard(&dir, &name)?;
+        }
     }
+    partial::trim(layout)?;
     let state = read(layout, database)?;
     let recovered = unowned(layout, database, &state)?;
     let highest = state.directories.iter().chain(&state.snapshots).chain(&state.layers).copied().max();

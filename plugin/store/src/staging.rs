@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chunked_core::Digest;
+
 use crate::error::StoreError;
 use crate::layout::make_dir;
+use crate::partial;
 use crate::store::Inner;
 
-/// A tree that is not a layer yet. Dropping it deletes everything below it, so drop it where blocking is
-/// fine.
+/// A tree that is not a layer yet. Dropping it deletes everything below it, or keeps it for a later try if it was
+/// begun as resumable and is not spoilt; so drop it where blocking is fine.
 #[derive(Debug)]
 pub struct Staging {
     inner: Arc<Inner>,
@@ -16,6 +19,7 @@ pub struct Staging {
     dir: PathBuf,
     fs: PathBuf,
     kept: bool,
+    resumable: bool,
 }
 
 impl Staging {
@@ -23,9 +27,21 @@ impl Staging {
         let id = inner.ids.next(&inner.database)?;
         let dir = inner.layout.staging().join(id.to_string());
         make_dir(&dir, 0o700)?;
-        let staging = Self { inner: Arc::clone(inner), id, fs: dir.join("fs"), dir, kept: false };
+        let staging =
+            Self { inner: Arc::clone(inner), id, fs: dir.join("fs"), dir, kept: false, resumable: false };
         make_dir(&staging.fs, 0o755)?;
         Ok(staging)
+    }
+
+    /// Says for which layer the tree may be of use, should it not be finished.
+    pub(crate) fn mark(&mut self, diff_id: Digest) -> Result<(), StoreError> {
+        self.resumable = true;
+        partial::mark(&self.dir, diff_id)
+    }
+
+    /// Says that the tree is of no use to anybody, if it does not become a layer.
+    pub fn spoil(&mut self) {
+        self.resumable = false;
     }
 
     /// The empty tree to fill: absolute path, mode 0755, owned by the daemon's user.
@@ -53,6 +69,13 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if self.kept {
             return;
+        }
+        if self.resumable {
+            match partial::keep(&self.inner.layout, &self.dir) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "an unfinished tree is not kept"),
+            }
         }
         // First out of the way in one step: a half-deleted tree must not look like anything else.
         let removed = self.inner.layout.discard(&self.dir, &self.id.to_string()).map(|trash| {

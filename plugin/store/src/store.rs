@@ -87,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) touched: Mutex<HashMap<u64, i64>>,
     pub(crate) indexing: Signal,
     pub(crate) layout: Layout,
+    pub(crate) opened: SystemTime,
 }
 
 impl Store {
@@ -118,6 +119,7 @@ impl Store {
             touched: Mutex::default(),
             indexing: Signal::default(),
             layout,
+            opened: SystemTime::now(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -131,6 +133,17 @@ impl Store {
     /// An empty tree to build a layer in.
     pub fn stage(&self) -> Result<Staging, StoreError> {
         Staging::new(&self.inner)
+    }
+
+    /// An empty tree to build the layer `diff_id` in. If it is dropped before it is finished, or the daemon is killed,
+    /// it is kept for the next try: see [`Store::partials`].
+    ///
+    /// # Errors
+    /// As [`Store::stage`].
+    pub fn stage_resumable(&self, diff_id: Digest) -> Result<Staging, StoreError> {
+        let mut staging = Staging::new(&self.inner)?;
+        staging.mark(diff_id)?;
+        Ok(staging)
     }
 
     /// Makes a finished tree a layer: data on disk, rename, row, index rows. When the layer is there

@@ -10,6 +10,7 @@
 mod network;
 mod ranges;
 mod redirects;
+mod several;
 mod whole;
 
 use chunked_faults::{Answer, Kind, Way};
@@ -41,6 +42,10 @@ pub enum Cost {
     Blob,
     /// What is missing, and the blob: for a registry whose ranges end in the middle of the pull.
     Both,
+    /// Twice what is missing: every piece comes wrong, and is asked for once more.
+    Twice,
+    /// The same, and the blob.
+    TwiceAndBlob,
     /// What is missing, and the blob for each of four requests that are out when ranges end: every one of them is
     /// answered with it, and all but one given up at once. What is served then is what sockets hold.
     Burst,
@@ -57,8 +62,10 @@ pub struct Row {
     pub cost: Cost,
     /// The registry wants tokens.
     pub locked: bool,
+    /// Several ranges may be asked for in one request. Probes are played before the first pull.
+    pub several: bool,
 }
 
 pub fn all() -> Vec<Row> {
-    [network::rows(), ranges::rows(), redirects::rows(), whole::rows()].concat()
+    [network::rows(), ranges::rows(), redirects::rows(), several::rows(), whole::rows()].concat()
 }

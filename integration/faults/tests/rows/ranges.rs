@@ -1,8 +1,8 @@
 //! TOC and ranges of an update.
 
 use Answer::{
-    Encoded, EndAfter, Flipped, Longer, Lying, Narrower, NoContentRange, Reset, ResetAfter, RetryAfter,
-    Right, Shifted, ShortLength, Silent, StallAfter, Status, Wider, WrongTotal,
+    Encoded, EndAfter, Flipped, Garbled, Longer, Lying, Narrower, NoContentRange, Reset, ResetAfter,
+    RetryAfter, Right, Shifted, ShortLength, Silent, StallAfter, Status, Wider, WrongTotal,
 };
 use Kind::{Range, Toc};
 use Way::{ForEver, ThenRight};
@@ -67,8 +67,19 @@ pub fn rows() -> Vec<Row> {
     let toc = || End::Error(vec!["layer sha256:", "TOC"]);
     add("Toc: one byte wrong for ever".into(), &[(Toc, &[Flipped(50)], ForEver)], toc(), Cost::Needed);
     let one = &[Flipped(500)];
+    add("Range: one byte wrong once".into(), &[(Range, one, ThenRight)], End::Tree, Cost::Needed);
+    let late = &[Right, Right, Right, Flipped(20_000), Right];
+    add("Range: one byte wrong once, later".into(), &[(Range, late, ThenRight)], End::Tree, Cost::Needed);
     let piece = || End::Error(vec!["layer sha256:", "entry \"f"]);
-    add("Range: the same wrong byte every time".into(), &[(Range, one, ForEver)], piece(), Cost::Needed);
+    add("Range: the same wrong byte every time".into(), &[(Range, one, ForEver)], piece(), Cost::Twice);
+
+    let worse = &[Garbled(500)];
+    add(
+        "Range: another wrong byte every time".into(),
+        &[(Range, worse, ForEver)],
+        End::Tree,
+        Cost::TwiceAndBlob,
+    );
 
     // Sequences.
     let sequence: &[Answer] =

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 
 fn range(start: u64, end: u64) -> ByteRange {
@@ -12,16 +14,18 @@ fn ranges(pairs: &[(u64, u64)]) -> Vec<ByteRange> {
 
 #[test]
 fn nothing_wanted_is_nothing_fetched() {
-    let none = Cover { ranges: vec![], needed: 0, fetched: 0 };
-    assert_eq!(cover(vec![], 100, &Costs::default()), none);
-    assert_eq!(cover(ranges(&[(5, 5), (9, 9)]), 100, &Costs::default()), none);
+    for nothing in [vec![], ranges(&[(5, 5), (9, 9)])] {
+        let cover = cover(nothing, 100, &Costs::default());
+        assert_eq!((cover.ranges.len(), cover.needed, cover.fetched), (0, 0, 0));
+        assert_eq!(cover.decision.way, Way::Nothing);
+    }
 }
 
 #[test]
 fn touching_and_overlapping_ranges_become_one() {
     let wanted = ranges(&[(30, 40), (10, 20), (20, 30), (15, 25), (12, 13)]);
-    let expected = Cover { ranges: ranges(&[(10, 40)]), needed: 30, fetched: 30 };
-    assert_eq!(cover(wanted, 0, &Costs::default()), expected);
+    let cover = cover(wanted, 0, &Costs::default());
+    assert_eq!((cover.ranges, cover.needed, cover.fetched), (ranges(&[(10, 40)]), 30, 30));
 }
 
 #[test]
@@ -50,18 +54,25 @@ fn a_gap_that_is_nothing_beside_the_rest_is_filled_whatever_its_size() {
 
 #[test]
 fn gaps_are_filled_smallest_first_within_the_budget() {
-    // Ten parts of 10 000 bytes: 5000 bytes may be wasted, or 5500 with 10 000 bytes of metadata.
+    // Ten parts of 10 000 bytes: 4000 bytes may be wasted, or 5400 with 35 000 bytes of metadata. The bandwidth is
+    // too small for one stream to pay.
+    let costs = Costs {
+        bandwidth: 100_000,
+        max_gap: 5_000,
+        round_trip: Duration::from_millis(200),
+        ..Costs::default()
+    };
     let mut at = 0;
     let mut wanted = Vec::new();
     for gap in [2000, 1000, 500, 3000, 1500, 50_000, 900, 800, 700, 600] {
         wanted.push(range(at, at + 10_000));
         at += 10_000 + gap;
     }
-    let count = |metadata| cover(wanted.clone(), metadata, &Costs::default());
+    let count = |metadata| cover(wanted.clone(), metadata, &costs);
     let without = count(0);
     // 500 + 700 + 800 + 900 + 1000 = 3900; 1500 more would be too much.
     assert_eq!((without.ranges.len(), without.fetched - without.needed), (5, 3900));
-    let with = count(10_000);
+    let with = count(35_000);
     assert_eq!((with.ranges.len(), with.fetched - with.needed), (4, 5400));
 }
 
@@ -74,14 +85,34 @@ fn a_few_kilobytes_are_free() {
 
 #[test]
 fn many_ranges_may_cost_more() {
-    let parts = |count: u64| (0..count).map(|at| range(at * 1_080_000, at * 1_080_000 + 1_000_000)).collect();
-    let costs = Costs { bandwidth: 1 << 30, ..Costs::default() };
-    assert_eq!(costs.gap(), 1 << 20);
-    // 8 % for all gaps: too much for few parts, fine for as long as there are many.
+    let parts = |count: u64| (0..count).map(|at| range(at * 1_045_000, at * 1_045_000 + 1_000_000)).collect();
+    let costs = Costs { bandwidth: 1 << 30, round_trip: Duration::from_millis(2), ..Costs::default() };
+    assert_eq!(costs.gap(), 536_870);
+    // 4.5 % for all gaps: too much for few parts, fine for as long as there are many.
     let few = cover(parts(100), 0, &costs);
-    assert_eq!(few.ranges.len(), 100 - 62);
+    assert_eq!(few.ranges.len(), 100 - 88);
     let many = cover(parts(10_000), 0, &costs);
     assert_eq!(many.ranges.len(), Costs::MAX_RANGES);
+}
+
+#[test]
+fn one_stream_on_a_long_line_and_ranges_on_a_short_one() {
+    let wanted: Vec<_> = (0..100).map(|at| range(at * 400_000, at * 400_000 + 100_000)).collect();
+    let costs = |millis, ranges_per_request| Costs {
+        bandwidth: 125_000_000,
+        round_trip: Duration::from_millis(millis),
+        ranges_per_request,
+        ..Costs::default()
+    };
+    // 40 MB as one stream take 0.3 s, 25 round trips of 1 ms next to nothing, of 100 ms 2.5 s.
+    let short = cover(wanted.clone(), 0, &costs(1, 1));
+    assert_eq!((short.ranges.len(), short.decision.way), (100, Way::Ranges));
+    let long = cover(wanted.clone(), 0, &costs(100, 1));
+    assert_eq!((long.ranges.len(), long.decision.way), (1, Way::Stream));
+    assert!(long.decision.stream_micros < long.decision.ranges_micros);
+    // A registry that takes several ranges at once is asked once.
+    let several = cover(wanted, 0, &costs(100, 64));
+    assert_eq!((several.ranges.len(), several.decision.way), (100, Way::Ranges));
 }
 
 #[test]
@@ -126,13 +157,13 @@ proptest! {
         let base = found.needed + metadata;
         let extra = found.fetched - found.needed;
         let span = last.map_or(0, |last| last.end) - first.map_or(0, |first| first.start);
-        let time = |bytes: u64, requests: usize| bytes + requests as u64 * costs.gap();
         if extra > Costs::EXTRA_FREE && extra * 100 > base * Costs::EXTRA_PERCENT_CROWDED {
-            // Only when the budget would have left too many ranges.
-            prop_assert!(parts.len() > Costs::MAX_RANGES);
+            // Only when the budget would have left too many ranges, or cost too much time.
+            let saved = found.decision.ranges_micros.saturating_sub(found.decision.stream_micros);
+            prop_assert!(parts.len() > Costs::MAX_RANGES || saved >= Costs::WORTH_MICROS);
         }
         if found.ranges.len() > Costs::MAX_RANGES {
-            prop_assert!(time(found.fetched, found.ranges.len()) <= time(span, 1));
+            prop_assert!(costs.micros(found.fetched, found.ranges.len()) <= costs.micros(span, 1));
         }
         // Each gap filled is worth it, unless all of them are next to nothing.
         let joined = joined(wanted);
@@ -140,7 +171,8 @@ proptest! {
         if found.ranges.len() > 1 {
             prop_assert!(extra <= merges * costs.gap());
         } else if extra > merges * costs.gap() {
-            prop_assert!(extra * 100 <= base * Costs::NEGLIGIBLE_PERCENT);
+            let faster = found.decision.stream_micros < found.decision.ranges_micros;
+            prop_assert!(faster || extra * 100 <= base * Costs::NEGLIGIBLE_PERCENT);
         }
     }
 }

@@ -1,0 +1,166 @@
+//! What an earlier try of the same layer left: files and chunks of an unfinished tree that are right, each of which
+//! is hashed before it counts.
+//!
+//! They are donors like any other: files of the new tree are links to them or share their blocks, or are copies if a
+//! thread of the earlier try may still be writing.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use chunked_core::{Digest, Hasher};
+use chunked_linux::Dir;
+use chunked_store::{Partial, Store};
+use chunked_toc::{LayerIndex, PieceKind, Toc, TocFile};
+
+use crate::reuse::NodeDonor;
+
+/// A file of an unfinished tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Leftover {
+    /// Number of its tree.
+    pub(crate) tree: u64,
+    pub(crate) root: Arc<Dir>,
+    pub(crate) path: Arc<[u8]>,
+    /// Nobody can be writing to it, so that blocks may be shared.
+    pub(crate) settled: bool,
+}
+
+type Key = (Digest, u64);
+
+/// What of a layer is here from earlier tries.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    files: HashMap<Key, Leftover>,
+    chunks: HashMap<Key, (Leftover, u64)>,
+}
+
+impl Leftovers {
+    /// Looks through the unfinished trees of `diff_id` for what `index` wants. Reads them: blocks on the disk.
+    pub(crate) fn find(store: &Store, diff_id: &Digest, index: &LayerIndex) -> Self {
+        let mut found = Self::default();
+        for Partial { id, fs, settled } in store.partials(diff_id) {
+            // A tree that vanished in between is no loss.
+            if let Ok(root) = Dir::open(&fs) {
+                found.look((id, settled), &Arc::new(root), &index.toc);
+            }
+        }
+        if !found.files.is_empty() || !found.chunks.is_empty() {
+            let (files, chunks) = (found.files.len(), found.chunks.len());
+            tracing::info!(%diff_id, files, chunks, "going on from an earlier try");
+        }
+        found
+    }
+
+    fn look(&mut self, (tree, settled): (u64, bool), root: &Arc<Dir>, toc: &Toc) {
+        for file in &toc.files {
+            let key = (file.digest, file.size);
+            if self.files.contains_key(&key) {
+                continue;
+            }
+            let Some(path) = clean(&file.name) else { continue };
+            let Ok(opened) = root.open_file(&path) else { continue };
+            // Files are as long as they will be from the start on, or not worth a look.
+            if opened.metadata().is_ok_and(|meta| meta.len() != file.size) {
+                continue;
+            }
+            let leftover = Leftover { tree, root: Arc::clone(root), path: path.into(), settled };
+            if holds(&opened, 0, key) {
+                self.files.insert(key, leftover);
+            } else if file.pieces.len() > 1 {
+                self.pieces(toc, file, &opened, &leftover);
+            }
+        }
+    }
+
+    /// The pieces of a file that was being written.
+    fn pieces(&mut self, toc: &Toc, file: &TocFile, opened: &std::fs::File, leftover: &Leftover) {
+        for piece in toc.pieces_of(file).iter().filter(|piece| piece.kind == PieceKind::Data) {
+            let Some(digest) = piece.digest else { continue };
+            let key = (digest, piece.len);
+            if !self.chunks.contains_key(&key) && holds(opened, piece.file_offset, key) {
+                self.chunks.insert(key, (leftover.clone(), piece.file_offset));
+            }
+        }
+    }
+
+    pub(crate) fn file(&self, key: &Key) -> Option<NodeDonor> {
+        self.files.get(key).cloned().map(NodeDonor::Leftover)
+    }
+
+    pub(crate) fn chunk(&self, key: &Key) -> Option<(NodeDonor, u64)> {
+        let (leftover, offset) = self.chunks.get(key).cloned()?;
+        Some((NodeDonor::Leftover(leftover), offset))
+    }
+}
+
+/// The path in the tree of an entry called `name`, if it is that simple: entries below symlinks are not found, and
+/// fetched again.
+fn clean(name: &[u8]) -> Option<Vec<u8>> {
+    let mut path: Vec<u8> = Vec::with_capacity(name.len());
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return None,
+            part => {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(part);
+            }
+        }
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+/// Has the file beneath `root` this content at `offset`?
+pub(crate) fn holds_at(root: &Path, path: &[u8], offset: u64, key: Key) -> bool {
+    Dir::open(root).and_then(|root| root.open_file(path)).is_ok_and(|file| holds(&file, offset, key))
+}
+
+fn holds(file: &std::fs::File, offset: u64, (digest, len): Key) -> bool {
+    let (mut hasher, mut buffer, mut done) = (Hasher::new(), vec![0; 256 * 1024], 0);
+    while done < len {
+        let room = usize::try_from(len - done).unwrap_or(usize::MAX).min(buffer.len());
+        match file.read_at(&mut buffer[..room], offset + done) {
+            Ok(n) if n > 0 => {
+                hasher.update(&buffer[..n]);
+                done += n as u64;
+            }
+            _ => return false,
+        }
+    }
+    hasher.finish() == digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_clean() {
+        for (name, path) in [
+            ("./usr/bin/x", Some("usr/bin/x")),
+            ("usr//bin/./x", Some("usr/bin/x")),
+            ("/etc/passwd", Some("etc/passwd")),
+            ("a/../b", None),
+            ("..", None),
+            ("./", None),
+        ] {
+            assert_eq!(clean(name.as_bytes()).as_deref(), path.map(str::as_bytes), "{name}");
+        }
+    }
+
+    #[test]
+    fn contents_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), b"0123456789").unwrap();
+        let holds = |offset, content: &[u8]| {
+            holds_at(dir.path(), b"file", offset, (Digest::of(content), content.len() as u64))
+        };
+        assert!(holds(0, b"0123456789") && holds(3, b"345"));
+        assert!(!holds(3, b"346") && !holds(8, b"890") && !holds(0, b"0123456789\0"));
+        assert!(!holds_at(dir.path(), b"none", 0, (Digest::of(b""), 0)));
+    }
+}

@@ -1,0 +1,164 @@
+//! Trees of jobs that ended in the middle: killed with the daemon, cancelled, or given up because the network failed.
+//!
+//! A later try of the same layer takes what is right in them, which it finds out by hashing: nothing here is trusted,
+//! nothing here is in the index, and nothing here is ever mounted. They lie in `ROOT/partial/<id>`, bounded in age,
+//! number and size.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use chunked_core::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{StoreError, at};
+use crate::layout::Layout;
+use crate::store::Store;
+use crate::usage;
+
+/// What says which layer a tree is of; written when the tree is begun.
+const MARKER: &str = "resume.json";
+/// Longest marker read, in bytes.
+const MAX_MARKER: u64 = 4096;
+/// Kept for so long.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// So many are kept, the youngest.
+const MAX_COUNT: usize = 8;
+/// And so many bytes of disk.
+const MAX_BYTES: u64 = 16 << 30;
+
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    version: u32,
+    diff_id: Digest,
+}
+
+/// An unfinished tree of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// Its number, which no layer has.
+    pub id: u64,
+    /// The tree, absolute. Whatever is in it may be incomplete or wrong.
+    pub fs: PathBuf,
+    /// It is from before this daemon: none of its threads can still be writing to it.
+    pub settled: bool,
+}
+
+impl Store {
+    /// Unfinished trees of the layer `diff_id`, youngest first.
+    pub fn partials(&self, diff_id: &Digest) -> Vec<Partial> {
+        let all = list(&self.inner.layout).unwrap_or_default();
+        all.into_iter()
+            .filter(|tree| tree.diff_id == *diff_id)
+            .filter_map(|tree| {
+                let settled = tree.begun < self.inner.opened;
+                Some(Partial { id: tree.id?, fs: tree.dir.join("fs"), settled })
+            })
+            .collect()
+    }
+
+    /// Deletes the unfinished trees of `diff_id`, or with `None` of all layers: moves them to the trash, and empties
+    /// what it moved. Gives their number. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a tree not be moved.
+    pub fn drop_partials(&self, diff_id: Option<&Digest>) -> Result<usize, StoreError> {
+        let layout = &self.inner.layout;
+        let mut dropped = 0;
+        for tree in list(layout)?.into_iter().filter(|tree| diff_id.is_none_or(|id| tree.diff_id == *id)) {
+            discard(layout, &tree.dir)?;
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+}
+
+/// One directory of `ROOT/partial`.
+struct Tree {
+    dir: PathBuf,
+    /// `None`: a stranger.
+    id: Option<u64>,
+    diff_id: Digest,
+    begun: SystemTime,
+}
+
+/// All trees with a marker, youngest first.
+fn list(layout: &Layout) -> Result<Vec<Tree>, StoreError> {
+    let partial = layout.partial();
+    let mut trees = Vec::new();
+    for entry in fs::read_dir(&partial).map_err(at("list", &partial))? {
+        let dir = entry.map_err(at("list", &partial))?.path();
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let id = name.and_then(|name| name.parse().ok());
+        match read(&dir) {
+            Some((diff_id, begun)) => trees.push(Tree { dir, id, diff_id, begun }),
+            None => drop(discard(layout, &dir)),
+        }
+    }
+    trees.sort_by_key(|tree| std::cmp::Reverse(tree.begun));
+    Ok(trees)
+}
+
+/// Begins a tree in `dir` that may be of use to a later try of `diff_id`.
+pub(crate) fn mark(dir: &Path, diff_id: Digest) -> Result<(), StoreError> {
+    let path = dir.join(MARKER);
+    let text = serde_json::to_vec(&Marker { version: 1, diff_id }).map_err(at("encode", &path))?;
+    fs::write(&path, text).map_err(at("write", &path))
+}
+
+/// Takes the mark off a tree that became a layer.
+pub(crate) fn unmark(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(MARKER);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn read(dir: &Path) -> Option<(Digest, SystemTime)> {
+    let file = File::open(dir.join(MARKER)).ok()?;
+    let begun = file.metadata().ok()?.modified().ok()?;
+    let mut text = Vec::new();
+    file.take(MAX_MARKER).read_to_end(&mut text).ok()?;
+    let marker: Marker = serde_json::from_slice(&text).ok()?;
+    (marker.version == 1).then_some((marker.diff_id, begun))
+}
+
+/// Moves the tree in `dir` to where later tries look, if it is marked and has something in it; else gives false.
+pub(crate) fn keep(layout: &Layout, dir: &Path) -> Result<bool, StoreError> {
+    let has_files = || fs::read_dir(dir.join("fs")).is_ok_and(|mut entries| entries.next().is_some());
+    let Some(name) = dir.file_name().filter(|_| read(dir).is_some() && has_files()) else { return Ok(false) };
+    fs::rename(dir, layout.partial().join(name)).map_err(at("keep", dir))?;
+    trim(layout)?;
+    Ok(true)
+}
+
+/// Deletes what is too old, too many or too large.
+pub(crate) fn trim(layout: &Layout) -> Result<(), StoreError> {
+    let mut bytes = 0_u64;
+    for (index, tree) in list(layout)?.into_iter().enumerate() {
+        let young = tree.begun.elapsed().is_ok_and(|age| age <= MAX_AGE);
+        if young && index < MAX_COUNT && tree.id.is_some() {
+            bytes = bytes.saturating_add(usage::measure(&tree.dir)?.bytes);
+            if bytes <= MAX_BYTES {
+                continue;
+            }
+        }
+        discard(layout, &tree.dir)?;
+    }
+    Ok(())
+}
+
+fn discard(layout: &Layout, dir: &Path) -> Result<(), StoreError> {
+    // Its own name may be in the trash already, from a failed deletion.
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let trash = layout.discard(dir, &format!("partial-{name}"))?;
+    if let Err(error) = fs::remove_dir_all(&trash) {
+        tracing::debug!(path = %trash.display(), %error, "left in the trash for cleanup");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
