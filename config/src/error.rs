@@ -77,4 +77,20 @@ pub enum Conflict {
         /// Our state.
         root: PathBuf,
     },
+    /// Layers would be taken for files of the host.
+    #[error("root {root} lies below {host}, whose files are indexed: name other directories in [host] roots")]
+    RootInHost {
+        /// Our state.
+        root: PathBuf,
+        /// One of the host's roots.
+        host: PathBuf,
+    },
+    /// No file can have such a length.
+    #[error("[host] min_size = {min:?} is more than max_size = {max:?}")]
+    HostSizes {
+        /// `min_size` as text.
+        min: String,
+        /// `max_size` as text.
+        max: String,
+    },
 }

@@ -10,7 +10,10 @@ mod settings;
 mod value;
 
 pub use error::{ConfigError, Conflict};
-pub use settings::{Durability, Level, Log, LogFormat, ParseLevelError, Pull, Registry, Settings, Store};
+pub use settings::{
+    Durability, Host, HostPolicy, Level, Log, LogFormat, ParseLevelError, Pull, Registry, Reuse, ReuseDomain,
+    ReuseLayers, Settings, Store,
+};
 pub use value::{format_duration, format_size, parse_duration, parse_size};
 
 /// Where the daemon looks for its configuration unless told otherwise; no file there means the defaults.

@@ -1,9 +1,11 @@
 //! The settings, with their defaults, and reading them.
 
+mod host;
 mod log;
 mod paths;
 mod pull;
 mod registry;
+mod reuse;
 mod store;
 
 use std::io::Read as _;
@@ -14,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ConfigError, Conflict};
 use crate::value::format_size;
 
+pub use host::{Host, HostPolicy};
 pub use log::{Level, Log, LogFormat, ParseLevelError};
 pub use pull::{Durability, Pull};
 pub use registry::Registry;
+pub use reuse::{Reuse, ReuseDomain, ReuseLayers};
 pub use store::Store;
 
 /// Longest file read, in bytes.
@@ -43,6 +47,10 @@ pub struct Settings {
     pub pull: Pull,
     /// Keeping layers.
     pub store: Store,
+    /// Which local content a pull may use.
+    pub reuse: Reuse,
+    /// Files of the host itself as a source.
+    pub host: Host,
 }
 
 impl Default for Settings {
@@ -55,6 +63,8 @@ impl Default for Settings {
             registry: Registry::default(),
             pull: Pull::default(),
             store: Store::default(),
+            reuse: Reuse::default(),
+            host: Host::default(),
         }
     }
 }
@@ -110,6 +120,13 @@ impl Settings {
                 memory: format_size(memory_per_layer),
                 segment: format_size(segment),
             });
+        }
+        if let Some(host) = self.host.roots.iter().find(|host| self.root.starts_with(host)) {
+            return Err(Conflict::RootInHost { root: self.root.clone(), host: host.clone() });
+        }
+        let Host { min_size, max_size, .. } = self.host;
+        if min_size > max_size {
+            return Err(Conflict::HostSizes { min: format_size(min_size), max: format_size(max_size) });
         }
         Ok(())
     }

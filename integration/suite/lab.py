@@ -204,9 +204,11 @@ def answers(url):
 class Node:
     """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
 
-    def __init__(self, lab, version, known_hosts=(), name=None, pause=None):
-        """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on."""
+    def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings=""):
+        """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on.
+        `settings`: more for our configuration file; files of the host are left alone unless it has [host]."""
         self.lab, self.version, self.pause = lab, version, pause
+        self.more = settings if "[host]" in settings else settings + '[host]\npolicy = "off"\n'
         self.dir = lab.path(name or "node-" + version)
         os.makedirs(self.dir)
         self.bin = os.path.dirname(shutil.which("containerd") or "/usr/bin/containerd") if version == "1.6" \
@@ -227,8 +229,8 @@ class Node:
     def start_daemon(self):
         config = self.path("chunked.toml")
         with open(config, "w") as f:
-            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n'
-                    % (json.dumps(self.known_hosts), self.settings()))
+            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n%s'
+                    % (json.dumps(self.known_hosts), self.settings(), self.more))
         self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", [
             BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,
             "--containerd-address", self.socket])

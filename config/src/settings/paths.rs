@@ -10,14 +10,21 @@ const MAX_SOCKET: usize = 107;
 /// Longest root: an overlay mount's options must fit one page with up to 128 layers.
 const MAX_ROOT: usize = 128;
 
+/// `text`, if it is an absolute path without `.` and `..`, with single slashes and none at its end; else what is
+/// wrong with it.
+pub(super) fn checked(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    if !path.is_absolute() || !plain || text.contains('\0') {
+        return Err(format!("{text:?} is not an absolute path without \"..\""));
+    }
+    Ok(path.components().collect())
+}
+
 /// An absolute path without `.` and `..`.
 fn absolute<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let path = Path::new(&text);
-    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
-    if !path.is_absolute() || !plain || text.contains('\0') {
-        return Err(D::Error::custom(format!("{text:?} is not an absolute path without \"..\"")));
-    }
+    checked(&text).map_err(D::Error::custom)?;
     Ok(text)
 }
 

@@ -144,7 +144,8 @@ fn hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     }
 }
 
-fn is_host(text: &str) -> bool {
+/// Is it `host` or `host:port`?
+pub(super) fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':') {
         // The last colon of `[::1]` belongs to the address.
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),

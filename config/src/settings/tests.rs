@@ -28,6 +28,11 @@ fn settings_survive_being_written() {
             config_path: vec!["/a".into(), "/b".into()],
             ..Registry::default()
         },
+        reuse: Reuse {
+            layers: ReuseLayers::With(["a".to_owned()].into()),
+            domains: vec![ReuseDomain { registries: vec!["r".to_owned()], ..ReuseDomain::default() }],
+            ..Reuse::default()
+        },
         ..Settings::default()
     };
     let text = toml::to_string(&settings).unwrap();
@@ -92,6 +97,34 @@ fn mistakes_say_where_and_what() {
             "[pull]\nsegment = \"32MiB\"",
             "file: [pull] memory_per_layer = \"16MiB\" is less than two segments of \"32MiB\"",
         ),
+        (
+            "[host]\npolicy = \"all\"",
+            "file:2:10: unknown variant `all`, expected one of `package-owned`, `any`",
+        ),
+        ("[host]\nroots = [\"usr\"]", "file:2:9: \"usr\" is not an absolute path"),
+        ("[host]\nroots = [\"/\"]", "file:2:9: host files below \"/\" are never indexed"),
+        ("[host]\nroots = [\"/etc/ssl\"]", "file:2:9: host files below \"/etc/ssl\" are never indexed"),
+        ("[host]\nroots = [\"/usr\", \"/usr/lib\"]", "file:2:9: \"/usr/lib\" and \"/usr\" overlap"),
+        (
+            "[host]\nfilesystems = [\"nfs\"]",
+            "file:2:15: \"nfs\" is not a filesystem whose files can be indexed",
+        ),
+        ("[host]\nmin_size = \"0B\"", "file:2:12: 0B is out of bounds"),
+        (
+            "[host]\nmin_size = \"2MiB\"\nmax_size = \"1MiB\"",
+            "file: [host] min_size = \"2MiB\" is more than max_size = \"1MiB\"",
+        ),
+        (
+            "root = \"/opt/x\"\n[host]\nroots = [\"/opt\"]",
+            "file: root /opt/x lies below /opt, whose files are indexed",
+        ),
+        ("[reuse]\nlayers = \"mine\"", "file:2:10: \"mine\" says nothing about layers: write \"own\""),
+        ("[reuse]\nlayers = 1", "file:2:10: invalid type: integer `1`, expected \"own\""),
+        ("[reuse]\nlayers = [\"https://r\"]", "file:2:10: \"https://r\" is not a registry"),
+        ("[[reuse.domains]]\nlayers = \"all\"", "file:1:1: missing field `registries`"),
+        ("[[reuse.domains]]\nregistries = []", "file:2:14: a domain needs at least one registry"),
+        ("[[reuse.domains]]\nregistries = [\"a/b\"]", "file:2:14: \"a/b\" names no registry"),
+        ("[[reuse.domains]]\nregistries = [\"r\"]\nlayer = 1", "file:3:1: unknown field `layer`"),
     ];
     for (text, expected) in cases {
         let got = mistake(text);
@@ -100,6 +133,26 @@ fn mistakes_say_where_and_what() {
     }
     let long = format!("address = \"/run/{}\"", "x".repeat(120));
     assert!(mistake(&long).contains("longer than a socket's path"), "{}", mistake(&long));
+}
+
+#[test]
+fn reuse_by_registry() {
+    let text = "[reuse]\nlayers = [\"b\", \"a:5000\"]\n\
+        [[reuse.domains]]\nregistries = [\"r\", \"*.x\"]\nlayers = \"none\"\n\
+        [[reuse.domains]]\nregistries = [\"s\"]\nhost_files = false\n";
+    let reuse = Settings::parse(text, "file").unwrap().reuse;
+    assert_eq!(reuse.layers, ReuseLayers::With(["a:5000".to_owned(), "b".to_owned()].into()));
+    let domain = |registries: &[&str], layers, host_files| ReuseDomain {
+        registries: registries.iter().map(ToString::to_string).collect(),
+        layers,
+        host_files,
+    };
+    let first = domain(&["r", "*.x"], Some(ReuseLayers::None), None);
+    assert_eq!(reuse.domains, [first, domain(&["s"], None, Some(false))]);
+    let twice = "[[reuse.domains]]\nregistries = [\"r\"]\n[[reuse.domains]]\nregistries = [\"r\"]\n";
+    assert!(mistake(twice).contains("registry \"r\" is in two places"), "{}", mistake(twice));
+    let roots = Settings::parse("[host]\nroots = [\"/opt//x/\"]", "file").unwrap().host.roots;
+    assert_eq!(roots, [Path::new("/opt/x")]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chunked_core::Digest;
 use chunked_linux::Dir;
 
+use crate::foreign::Foreign;
 use crate::pieces::FilePiece;
 use crate::promise::Promise;
 use crate::spare::{Refetch, Spare};
@@ -54,6 +55,8 @@ pub(crate) enum Content {
     Pieces { pieces: Vec<FilePiece>, promises: Vec<Promise> },
     /// A local file; the spare in case it is bad.
     Donor(Donor, Spare),
+    /// A file that is not ours; the spare in case it is bad.
+    Foreign(Arc<dyn Foreign>, Spare),
 }
 
 impl Content {

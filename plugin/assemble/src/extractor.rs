@@ -2,8 +2,8 @@
 //!
 //! A layer is a sequence of raw tar bytes and payloads. For plain layers all of it comes through
 //! [`Extractor::stream`]; for zstd:chunked ones headers come through [`Extractor::raw`] and payloads through
-//! [`Extractor::pieces`], [`Extractor::donor`], [`Extractor::promised`] and [`Extractor::long_file`]. Metadata is always read from the
-//! real tar headers.
+//! [`Extractor::pieces`], [`Extractor::donor`], [`Extractor::foreign`], [`Extractor::promised`] and
+//! [`Extractor::long_file`]. Metadata is always read from the real tar headers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::content::{Content, Donor};
 use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
+use crate::foreign::Foreign;
 use crate::known::{Known, join_all};
 use crate::pieces::FilePiece;
 use crate::place::Place;
@@ -216,6 +217,23 @@ impl Extractor {
         let (placed, entry) = self.awaiting(size)?;
         self.dispatcher.charge(size.min(BIG_FILE))?;
         let job = placed.job(entry, Content::Donor(donor, spare), Some(digest));
+        self.dispatcher.push(job, size)
+    }
+
+    /// The file just announced has its content in a file that is not ours; `spare` in case that is bad.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn foreign(
+        &mut self,
+        size: u64,
+        digest: Digest,
+        source: Arc<dyn Foreign>,
+        spare: Spare,
+    ) -> Result<(), AssembleError> {
+        let (placed, entry) = self.awaiting(size)?;
+        self.dispatcher.charge(size.min(BIG_FILE))?;
+        let job = placed.job(entry, Content::Foreign(source, spare), Some(digest));
         self.dispatcher.push(job, size)
     }
 

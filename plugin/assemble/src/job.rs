@@ -13,6 +13,7 @@ use chunked_verify::Part;
 use crate::content::{Content, Donor};
 use crate::donor::Taking;
 use crate::error::{AssembleError, lossy};
+use crate::foreign::Copying;
 use crate::known;
 use crate::pieces::{FilePiece, Target};
 use crate::report::{Progress, Stored};
@@ -182,6 +183,11 @@ impl Job {
             Content::Donor(donor, spare) => {
                 let (donor, spare) = (&donor, &spare);
                 Taking { job: self, donor, spare, size, digest, progress }.run(parts)?;
+                (digest, Vec::new())
+            }
+            Content::Foreign(source, spare) => {
+                let (source, spare) = (&*source, &spare);
+                Copying { job: self, source, spare, size, digest, progress }.run(parts)?;
                 (digest, Vec::new())
             }
         };

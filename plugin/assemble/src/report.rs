@@ -39,7 +39,7 @@ pub struct Extracted {
     pub bytes: u64,
     /// Inodes.
     pub inodes: u64,
-    /// Of `bytes`, what is shared with other layers: blocks of reflinked files and parts of files, linked files.
+    /// Of `bytes`, what is shared with other layers or the host: blocks of reflinked files and parts of files, linked files.
     pub shared_bytes: u64,
     /// Of `inodes`, hard links to files of other layers.
     pub shared_inodes: u64,
@@ -65,6 +65,8 @@ pub(crate) struct Progress {
     idle: Condvar,
     /// Can files of this filesystem share blocks?
     pub(crate) reflinks: bool,
+    /// Files that are not ours are on another filesystem, or cannot share blocks.
+    pub(crate) no_foreign_reflinks: AtomicBool,
     pub(crate) bytes: AtomicU64,
     pub(crate) inodes: AtomicU64,
     pub(crate) shared_bytes: AtomicU64,
@@ -84,6 +86,7 @@ impl Progress {
             failed: AtomicBool::default(),
             running: Mutex::default(),
             idle: Condvar::new(),
+            no_foreign_reflinks: AtomicBool::default(),
             bytes: AtomicU64::default(),
             inodes: AtomicU64::default(),
             shared_bytes: AtomicU64::default(),

@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Show what a node that holds image A would fetch for image B.
     Diff(Diff),
+    /// Files of the host itself as a source: index them, or show what is indexed.
+    #[command(subcommand)]
+    Host(Host),
     /// Check a configuration file, or print the default one.
     Config(Config),
 }
@@ -91,6 +94,10 @@ pub(crate) struct Pull {
     /// Speak plain HTTP to this registry host, too (loopback hosts always do).
     #[arg(long, value_name = "HOST")]
     pub(crate) plain_http: Vec<String>,
+    /// Bring the index of the host's files up to date first, as `host index` does. Without it, what is indexed is
+    /// used.
+    #[arg(long)]
+    pub(crate) index_host: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -175,6 +182,36 @@ fn size(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| {
         "write a whole number of bytes, or one with a unit: B, KiB, MiB, GiB or TiB".to_owned()
     })
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Look through the host's files now, as fast as it goes, and index what is new or has changed.
+    ///
+    /// Which files is said in section [host] of the configuration: by default those below /usr that a package
+    /// manager installed. Pulls then take such files instead of fetching them. The daemon does the same in the
+    /// background; both may be interrupted and go on where they were.
+    Index(HostIndex),
+    /// Show what is indexed, and how far a pass is that runs now. Needs no daemon.
+    Status(HostStatus),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostIndex {
+    /// Print one JSON object about the pass instead of text and a progress bar.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostStatus {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]

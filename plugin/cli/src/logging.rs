@@ -27,6 +27,7 @@ fn ours(level: &str) -> String {
         "discover",
         "engine",
         "fetch",
+        "host",
         "linux",
         "plan",
         "registry",

@@ -51,6 +51,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Convert(command) => runtime.block_on(commands::convert::run(command)),
         Command::Inspect(command) => runtime.block_on(commands::inspect::run(command)),
         Command::Diff(command) => runtime.block_on(commands::diff::run(command)),
+        Command::Host(command) => runtime.block_on(commands::host::run(command)),
         Command::Config(_) => Ok(()),
     };
     // Threads that write a layer end when their transfer does; a stuck disk must not keep the process.

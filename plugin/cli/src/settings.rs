@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use chunked_config::{DEFAULT_PATH, Durability, Settings};
-use chunked_engine::EngineOptions;
+use chunked_config::{DEFAULT_PATH, Durability, HostPolicy, ReuseLayers, Settings};
+use chunked_engine::{Domain, Domains, EngineOptions, Layers};
 use chunked_fetch::{FetchOptions, Retry};
+use chunked_host::{HostIndex, HostOptions, Mounts, Policy, Schedule};
 use chunked_plan::Costs;
 use chunked_registry::ClientOptions;
 use chunked_store::{Keep, StoreOptions};
@@ -103,7 +104,52 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
             round_trip: pull.assumed_round_trip,
             ..Costs::default()
         },
+        domains: domains(settings),
+        host: Some(HostIndex::new(&settings.root, host(settings))),
     }
+}
+
+/// What of the host may be indexed and used.
+pub(crate) fn host(settings: &Settings) -> HostOptions {
+    let host = &settings.host;
+    HostOptions {
+        policy: match host.policy {
+            HostPolicy::PackageOwned => Policy::PackageOwned,
+            HostPolicy::Any => Policy::Any,
+            HostPolicy::Off => Policy::Off,
+        },
+        roots: host.roots.clone(),
+        owners: host.owners.clone(),
+        // The configuration knows the same names.
+        filesystems: host.filesystems.iter().filter_map(|name| name.parse().ok()).collect(),
+        mounts: if host.other_mounts { Mounts::All } else { Mounts::One },
+        sizes: (host.min_size, host.max_size),
+        ..HostOptions::default()
+    }
+}
+
+/// When and how fast the daemon indexes the host's files.
+pub(crate) fn schedule(settings: &Settings) -> Schedule {
+    let host = &settings.host;
+    Schedule { delay: host.delay, interval: host.interval, rate: host.rate }
+}
+
+fn domains(settings: &Settings) -> Domains {
+    let reuse = &settings.reuse;
+    let domain = |layers: &ReuseLayers, host_files| Domain {
+        layers: match layers {
+            ReuseLayers::All => Layers::All,
+            ReuseLayers::Own => Layers::Own,
+            ReuseLayers::None => Layers::None,
+            ReuseLayers::With(others) => Layers::With(others.clone()),
+        },
+        host_files,
+    };
+    let rules = reuse.domains.iter().map(|rule| {
+        let layers = rule.layers.as_ref().unwrap_or(&reuse.layers);
+        (rule.registries.clone(), domain(layers, rule.host_files.unwrap_or(reuse.host_files)))
+    });
+    Domains { rules: rules.collect(), others: domain(&reuse.layers, reuse.host_files) }
 }
 
 pub(crate) fn discover(settings: &Settings) -> chunked_discover::Options {
@@ -113,4 +159,27 @@ pub(crate) fn discover(settings: &Settings) -> chunked_discover::Options {
     known_hosts.extend(settings.registry.plain_http.iter().cloned());
     known_hosts.extend(chunked_registry::configured_hosts(&settings.registry.config_path));
     chunked_discover::Options { known_hosts, ..chunked_discover::Options::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_and_the_indexer_agree() {
+        let (ours, theirs) = (host(&Settings::default()), HostOptions::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let all: Vec<String> =
+            chunked_host::Filesystem::names().split(", ").map(ToString::to_string).collect();
+        let text = format!("[host]\nfilesystems = {all:?}");
+        assert_eq!(host(&Settings::parse(&text, "test").unwrap()).filesystems.len(), all.len());
+    }
+
+    #[test]
+    fn domains_inherit_what_they_leave_out() {
+        let text = "[reuse]\nhost_files = false\n[[reuse.domains]]\nregistries = [\"r\"]\nlayers = \"all\"\n";
+        let domains = domains(&Settings::parse(text, "test").unwrap());
+        assert_eq!(domains.of("r"), &Domain { layers: Layers::All, host_files: false });
+        assert_eq!(domains.of("s"), &Domain { layers: Layers::Own, host_files: false });
+    }
 }

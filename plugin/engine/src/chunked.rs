@@ -11,7 +11,7 @@ use chunked_toc::{FileCursor, LayerIndex, Piece, PieceKind, SplitItem, TarSplit,
 
 use crate::in_flight::Claims;
 use crate::repeats::Repeats;
-use crate::reuse::{Donors, NodeDonor};
+use crate::reuse::{Donors, HostFile, NodeDonor};
 use crate::source::{Source, SourceError};
 use crate::spare::{described, spare};
 
@@ -109,6 +109,10 @@ impl Build {
                 let donor = self.supply.donors.leftover(file);
                 return Ok(self.extractor.donor(size, digest, donor, spare)?);
             }
+            FileSource::Donor(NodeDonor::Host(donor)) => {
+                let source = Arc::new(HostFile(donor.clone()));
+                return Ok(self.extractor.foreign(size, digest, source, spare)?);
+            }
             FileSource::Donor(NodeDonor::InFlight(promised)) => promised.clone(),
             FileSource::Repeat(first) => {
                 self.supply.repeats.file(*first).ok_or(ChunkedError::Order(file.range.start))?
@@ -186,6 +190,8 @@ impl Supply {
                 let (root, path) = (Arc::clone(&file.root), Arc::clone(&file.path));
                 Chunk::Donor { root, path, offset: *offset, may_share: file.settled }
             }
+            // The host's files are indexed whole.
+            PieceSource::Donor(NodeDonor::Host(_), _) => Chunk::Repeat(Promised::broken()),
             PieceSource::Donor(NodeDonor::InFlight(promised), _) => Chunk::Repeat(promised.clone()),
             PieceSource::Repeat(first) => {
                 Chunk::Repeat(self.repeats.piece(*first).ok_or(ChunkedError::Order(piece.blob.start))?)

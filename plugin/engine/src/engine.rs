@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use chunked_assemble::Pool;
 use chunked_core::{Causes, Digest};
 use chunked_fetch::FetchOptions;
+use chunked_host::HostIndex;
 use chunked_plan::Costs;
 use chunked_registry::{Client, Image, Layer};
 use chunked_store::{Flavour, LayerPin, Store};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::domains::Domains;
 use crate::error::EngineError;
 use crate::in_flight::InFlight;
 use crate::job::Job;
@@ -40,6 +42,10 @@ pub struct EngineOptions {
     pub fetch: FetchOptions,
     /// Costs that decide about gaps.
     pub costs: Costs,
+    /// Which local content a pull may use, by its registry.
+    pub domains: Domains,
+    /// Files of the host; `None`: they are not used.
+    pub host: Option<HostIndex>,
 }
 
 impl Default for EngineOptions {
@@ -53,6 +59,8 @@ impl Default for EngineOptions {
             flush: true,
             fetch: FetchOptions::default(),
             costs: Costs::default(),
+            domains: Domains::default(),
+            host: None,
         }
     }
 }
@@ -316,6 +324,8 @@ fn present(layer: &Layer, pin: LayerPin) -> LayerReport {
         files: 0,
         files_reused: 0,
         plan: None,
+        files_from_host: 0,
+        bytes_from_host: 0,
         seconds: Seconds::default(),
         pin,
     }

@@ -52,6 +52,8 @@ struct Built {
     bytes_reused: u64,
     /// Of a layer by ranges.
     plan: Option<Summary>,
+    /// Files and bytes of these that came from the host.
+    from_host: (u64, u64),
     /// Given back when the layer can be found in the store.
     claims: Option<Arc<Claims>>,
     /// Large files in chunks, for the index.
@@ -182,10 +184,20 @@ impl Job {
         let registry: Arc<str> = self.image.reference.host.as_str().into();
         self.blocking(move || {
             let (store, in_flight) = (&*inner.store, &inner.in_flight);
-            let registry = &registry;
+            let domain = inner.options.domains.of(&registry);
+            let origins = domain.origins(&registry);
             let leftovers = &Leftovers::find(store, &diff_id, &index);
-            let claims = Mutex::default();
-            let sources = Sources { store, in_flight, registry, place, policy, leftovers, claims };
+            let sources = Sources {
+                store,
+                host: inner.options.host.as_ref().filter(|_| domain.host_files),
+                origins: &origins,
+                in_flight,
+                registry: &registry,
+                place,
+                policy,
+                leftovers,
+                claims: Mutex::default(),
+            };
             let plan = chunked_plan::plan(&index.toc, &sources, &costs);
             // A layer without files claims nothing, nor does one that takes nothing from elsewhere.
             let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
@@ -231,6 +243,7 @@ impl Job {
         Ok(match attempt {
             Attempt::Built(mut built) => {
                 built.claims = Some(claims);
+                built.from_host = crate::reuse::from_host(&index.toc, plan);
                 built.index = Some(Arc::clone(index));
                 Attempt::Built(built)
             }
@@ -302,6 +315,7 @@ impl Job {
             files_reused: plan.reused_files,
             bytes_reused: plan.reused_bytes,
             plan: Some(plan.summary()),
+            from_host: (0, 0),
             claims: None,
             index: None,
         })))
@@ -337,6 +351,7 @@ impl Job {
             files_reused: 0,
             bytes_reused: 0,
             plan: None,
+            from_host: (0, 0),
             claims: None,
             index: None,
         })
@@ -409,12 +424,15 @@ impl Job {
             files: number,
             files_reused: built.files_reused,
             plan: built.plan,
+            files_from_host: built.from_host.0,
+            bytes_from_host: built.from_host.1,
             seconds,
             pin,
         };
         tracing::info!(
             layer = %report.blob, diff_id = %report.diff_id, mode = ?report.mode, fetched = report.bytes_fetched,
             reused = report.bytes_reused, files = report.files, files_reused = report.files_reused,
+            files_from_host = report.files_from_host, from_host = report.bytes_from_host,
             plan = report.seconds.metadata + report.seconds.plan, transfer = report.seconds.transfer, commit = report.seconds.commit, "layer ready"
         );
         Ok(report)

@@ -8,6 +8,7 @@
 
 mod chunked;
 mod chunks;
+mod domains;
 mod engine;
 mod error;
 mod flush;
@@ -23,6 +24,7 @@ mod reuse;
 mod source;
 mod spare;
 
+pub use domains::{Domain, Domains, Layers};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Check, EngineError};
 pub use report::{JobStatus, LayerReport, Mode, Phase, Seconds};

@@ -52,10 +52,14 @@ pub struct LayerReport {
     pub bytes_reused: u64,
     /// Regular files with content.
     pub files: u64,
-    /// Of those, taken from other layers.
+    /// Of those, files that were not fetched for their own sake.
     pub files_reused: u64,
     /// What was asked for and why, of a layer by ranges: the plan's numbers, the network it reckoned with.
     pub plan: Option<Summary>,
+    /// Of those, taken from the host.
+    pub files_from_host: u64,
+    /// Bytes of the blob that were not needed because the host had their content; part of `bytes_reused`.
+    pub bytes_from_host: u64,
     /// Wall time.
     pub seconds: Seconds,
     /// The layer, kept from being cleaned up.

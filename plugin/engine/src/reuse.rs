@@ -1,17 +1,21 @@
 //! What the node has, for the plan; and the plan's donors, opened for the extractor.
 //!
 //! Sources are asked in order, each for what those before it lack: layers of the store, what an earlier try of the
-//! same layer left, then what other jobs are fetching now. A source says with each donor how far it may be used: only files of our own store may be
+//! same layer left, files of the host (layers and host files as far as the registry's domain allows), then what other
+//! jobs are fetching now. A source says with each donor how far it may be used: only files of our own store may be
 //! hard-linked.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::sync::Arc;
 
-use chunked_assemble::{Donor, Known, Promised};
+use chunked_assemble::{Donor, Foreign, Known, Promised};
 use chunked_core::Digest;
+use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
-use chunked_plan::Reuse;
-use chunked_store::{LayerPin, Store};
+use chunked_plan::{FileSource, Plan, Reuse};
+use chunked_store::{LayerPin, Origins, Store};
+use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
 
 use crate::in_flight::{Claims, InFlight, Key};
@@ -32,6 +36,8 @@ pub(crate) struct Policy {
 pub(crate) enum NodeDonor {
     /// Of a layer in the store.
     Layer(chunked_store::Donor),
+    /// Of the host.
+    Host(HostDonor),
     /// Of a layer that is being made.
     InFlight(Promised),
     /// Of an unfinished tree of the same layer.
@@ -48,6 +54,10 @@ impl From<Promised> for NodeDonor {
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     pub(crate) store: &'a Store,
+    /// The host's files, where the registry's domain allows them.
+    pub(crate) host: Option<&'a HostIndex>,
+    /// Layers that the registry's domain allows.
+    pub(crate) origins: &'a Origins,
     pub(crate) in_flight: &'a Arc<InFlight>,
     /// Host, with port if any, of the registry that the layer is pulled from.
     pub(crate) registry: &'a Arc<str>,
@@ -64,14 +74,28 @@ impl Sources<'_> {
     /// Files that are here.
     fn files(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
         let left = |key| self.leftovers.file(key);
-        let mut found = self.store.lookup(wanted);
+        let mut found = self.store.lookup_within(wanted, self.origins);
+        found.resize(wanted.len(), None);
         if self.policy.verify {
             for (key, donor) in wanted.iter().zip(&mut found) {
                 donor.take_if(|donor| !holds(donor, 0, key));
             }
         }
         let found = found.into_iter().map(|donor| donor.map(NodeDonor::Layer));
-        found.zip(wanted).map(|(donor, key)| donor.or_else(|| left(key))).collect()
+        let mut found: Vec<_> = found.zip(wanted).map(|(donor, key)| donor.or_else(|| left(key))).collect();
+        self.add_host_files(wanted, &mut found);
+        found
+    }
+
+    /// Files of the host for what is not `found`. They are compared with the index here and when they are opened,
+    /// and hashed while they are copied, whatever the policy.
+    fn add_host_files(&self, wanted: &[Key], found: &mut [Option<NodeDonor>]) {
+        let Some(host) = self.host else { return };
+        let (lacking, keys): (Vec<_>, Vec<_>) =
+            found.iter_mut().zip(wanted).filter(|(donor, _)| donor.is_none()).unzip();
+        for (place, donor) in lacking.into_iter().zip(host.lookup(&keys)) {
+            *place = donor.map(NodeDonor::Host);
+        }
     }
 }
 
@@ -92,7 +116,7 @@ impl Reuse for Sources<'_> {
         if self.policy.off {
             return wanted.iter().map(|key| self.leftovers.chunk(key)).collect();
         }
-        let found = self.store.lookup_chunks(wanted).into_iter().zip(wanted);
+        let found = self.store.lookup_chunks_within(wanted, self.origins).into_iter().zip(wanted);
         found
             .map(|(chunk, key)| {
                 let good = |chunk: &chunked_store::ChunkDonor| {
@@ -108,6 +132,31 @@ impl Reuse for Sources<'_> {
 /// Reads the donor: has it this content at `offset`?
 fn holds(donor: &chunked_store::Donor, offset: u64, key: &Key) -> bool {
     crate::resume::holds_at(&donor.root, &donor.path, offset, *key)
+}
+
+/// A file of the host, for the extractor.
+#[derive(Debug)]
+pub(crate) struct HostFile(pub(crate) HostDonor);
+
+impl Foreign for HostFile {
+    fn open(&self) -> std::io::Result<File> {
+        self.0.open()
+    }
+
+    fn spoiled(&self) {
+        tracing::debug!(path = %self.0.path().display(), "a file of the host is not what the index says");
+        self.0.forget();
+    }
+}
+
+/// Files and bytes of blob that a plan takes from the host.
+pub(crate) fn from_host(toc: &Toc, plan: &Plan<NodeDonor>) -> (u64, u64) {
+    let host = |source: &FileSource<NodeDonor>| matches!(source, FileSource::Donor(NodeDonor::Host(_)));
+    let files = toc.files.iter().zip(&plan.sources).filter(|(_, source)| host(source));
+    files.fold((0, 0), |(number, bytes), (file, _)| {
+        let pieces = toc.pieces_of(file).iter().filter(|piece| piece.kind == PieceKind::Data);
+        (number + 1, pieces.fold(bytes, |sum: u64, piece| sum.saturating_add(piece.blob.len())))
+    })
 }
 
 /// Files that hard links were made to, by layer and path.

@@ -43,6 +43,10 @@ fn relative(path: &[u8]) -> &OsStr {
 }
 
 impl Dir {
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// Opens a directory of our own by its host path.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -26,8 +26,12 @@ struct Report {
     bytes_fetched: u64,
     /// Bytes of the blobs that were not needed.
     bytes_reused: u64,
+    /// Of those, bytes whose content the host had.
+    bytes_from_host: u64,
     files: u64,
     files_reused: u64,
+    /// Of those, files taken from the host.
+    files_from_host: u64,
     seconds: Seconds,
     layers: Vec<Arc<LayerReport>>,
 }
@@ -52,6 +56,9 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
         Some(platform) => platform.parse().with_context(|| format!("--platform {platform:?}"))?,
         None => Platform::default(),
     };
+    if command.index_host {
+        super::host::pass(&settings, !command.json).await.context("indexing host files")?;
+    }
     let started = Instant::now();
     let client = Client::new(settings::client(&settings))?;
     let store = Arc::new(Store::open_with(&settings.root, settings::store(&settings))?);
@@ -95,8 +102,10 @@ async fn pull(
         bytes_total: sum(|l| l.bytes_total),
         bytes_fetched: sum(|l| l.bytes_fetched),
         bytes_reused: sum(|l| l.bytes_reused),
+        bytes_from_host: sum(|l| l.bytes_from_host),
         files: sum(|l| l.files),
         files_reused: sum(|l| l.files_reused),
+        files_from_host: sum(|l| l.files_from_host),
         seconds,
         layers,
     })
@@ -136,6 +145,10 @@ fn print(report: &Report, to: Option<&Path>) {
             Mode::Whole => {
                 format!("pulled whole{}", layer.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())
             }
+            Mode::Chunked if layer.files_from_host > 0 => format!(
+                "{} of {} files were here already, {} of them on the host",
+                layer.files_reused, layer.files, layer.files_from_host
+            ),
             Mode::Chunked => format!("{} of {} files were here already", layer.files_reused, layer.files),
         };
         println!(

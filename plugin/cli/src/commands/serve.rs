@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use chunked_config::Settings;
 use chunked_discover::Containerd;
 use chunked_engine::Engine;
+use chunked_host::{Background, HostIndex, Policy};
 use chunked_registry::Client;
 use chunked_snapshot::ServiceOptions;
 use chunked_store::Store;
@@ -44,10 +46,11 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
     let remote = Arc::new(remote::Remote::new(Arc::clone(&containerd), engine.clone()));
 
-    let address = settings.address;
+    let address = settings.address.clone();
     let (listener, socket) = socket::bind(&address)?;
     let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, ServiceOptions::default());
-    let control = control::service(store, engine, containerd);
+    let host = HostIndex::new(&settings.root, settings::host(&settings));
+    let control = control::service(store, engine, containerd, host);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(snapshots)
@@ -57,12 +60,15 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     tracing::info!(address = %address.display(), root = %settings.root.display(), "ready");
     // Not run by systemd: nothing to notify.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let host_indexer = index_host(&settings)?;
 
     wait_for_signal().await?;
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // The sender's end is the signal.
     drop(stop);
+    // Waits for the file that is being read, and for no more.
+    tokio::task::spawn_blocking(move || drop(host_indexer)).await?;
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::warn!("calls were still open after {} s; they are cut off", DRAIN.as_secs());
     }
@@ -70,6 +76,16 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     // Waits for its thread.
     tokio::task::spawn_blocking(move || drop(indexer)).await?;
     Ok(())
+}
+
+/// Starts indexing the host's files in the background, unless that is switched off.
+fn index_host(settings: &Settings) -> Result<Option<Background>> {
+    let options = settings::host(settings);
+    if options.policy == Policy::Off {
+        return Ok(None);
+    }
+    let indexer = Background::start(&settings.root, options, settings::schedule(settings));
+    indexer.map(Some).context("starting the thread that indexes host files")
 }
 
 async fn wait_for_signal() -> Result<()> {

@@ -1,7 +1,7 @@
 //! `status`: asks a running daemon.
 
 use anyhow::Result;
-use chunked_proto::chunked::control::v1::{LayersRequest, Phase, StatusRequest};
+use chunked_proto::chunked::control::v1::{HostStatus, LayersRequest, Phase, StatusRequest};
 use serde_json::json;
 
 use crate::args::Status;
@@ -14,6 +14,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     let status = client.status(StatusRequest {}).await?.into_inner();
     let jobs = client.layers(LayersRequest {}).await?.into_inner().jobs;
     let store = status.store.unwrap_or_default();
+    let host = status.host.unwrap_or_default();
     if command.json {
         let jobs: Vec<_> = jobs
             .iter()
@@ -30,6 +31,13 @@ pub(crate) async fn run(command: Status) -> Result<()> {
             "layers": store.layers, "layer_bytes": store.layer_bytes, "unused_layers": store.unused_layers,
             "unused_bytes": store.unused_bytes, "snapshots": store.snapshots, "indexed_files": store.indexed_files,
             "indexed_chunks": store.indexed_chunks, "jobs": jobs,
+            "host": {
+                "enabled": host.enabled, "files": host.files, "bytes": host.bytes, "running": host.running,
+                "pass_files": host.pass_files, "expected_files": host.expected_files,
+                "hashed_files": host.hashed_files, "hashed_bytes": host.hashed_bytes,
+                "pass_started": host.pass_started_at.map(|time| time.seconds),
+                "pass_finished": host.pass_finished_at.map(|time| time.seconds),
+            },
         });
         println!("{answer}");
         return Ok(());
@@ -47,6 +55,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         store.indexed_files,
         store.indexed_chunks
     );
+    println!("{}", host_line(&host));
     for job in jobs {
         println!(
             "  {}  {:>11} of {:>11}  {}",
@@ -57,6 +66,21 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn host_line(host: &HostStatus) -> String {
+    if !host.enabled {
+        return "host files are switched off".to_owned();
+    }
+    let here = format!("{} host files ({}) to reuse", host.files, indicatif::HumanBytes(host.bytes));
+    if host.running {
+        return format!("{here}; indexing, {} of about {}", host.pass_files, host.expected_files);
+    }
+    match (&host.pass_started_at, &host.pass_finished_at) {
+        (None, _) => format!("{here}; not indexed yet"),
+        (Some(_), None) => format!("{here}; indexing was interrupted and will go on"),
+        (Some(_), Some(_)) => here,
+    }
 }
 
 fn phase(phase: Phase) -> &'static str {

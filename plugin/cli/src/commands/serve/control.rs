@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chunked_core::Causes;
 use chunked_discover::Containerd;
 use chunked_engine::{Engine, JobStatus, Phase};
+use chunked_host::{HostIndex, HostStatus};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
 use chunked_store::{Store, StoreError};
@@ -21,6 +22,7 @@ struct Service {
     store: Arc<Store>,
     engine: Engine,
     containerd: Arc<Containerd>,
+    host: HostIndex,
 }
 
 /// The control service.
@@ -28,16 +30,17 @@ pub(crate) fn service(
     store: Arc<Store>,
     engine: Engine,
     containerd: Arc<Containerd>,
+    host: HostIndex,
 ) -> ControlServer<impl Control> {
-    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd })
+    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd, host })
 }
 
 #[tonic::async_trait]
 impl Control for Service {
     async fn status(&self, _: Request<api::StatusRequest>) -> Result<Response<api::StatusResponse>, Status> {
-        let store = Arc::clone(&self.store);
-        let counts = tokio::task::spawn_blocking(move || store.counts()).await;
-        let counts = counts.map_err(|error| Status::internal(error.to_string()))?;
+        let (store, host) = (Arc::clone(&self.store), self.host.clone());
+        let read = tokio::task::spawn_blocking(move || (store.counts(), host.status())).await;
+        let (counts, host) = read.map_err(|error| Status::internal(error.to_string()))?;
         let counts = counts.map_err(|error| Status::internal(error.to_string()))?;
         let running = u32::try_from(self.engine.running().len()).unwrap_or(u32::MAX);
         Ok(Response::new(api::StatusResponse {
@@ -47,6 +50,7 @@ impl Control for Service {
             store: Some(wire::counts(counts)),
             running_jobs: running,
             containerd_version: self.containerd.version().await.unwrap_or_default(),
+            host: Some(host_status(&host)),
         }))
     }
 
@@ -93,6 +97,23 @@ fn ended(error: tokio::task::JoinError) -> Status {
 #[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
 fn failed(error: StoreError) -> Status {
     Status::internal(Causes(&error).to_string())
+}
+
+fn host_status(status: &HostStatus) -> api::HostStatus {
+    let pass = status.pass.clone().unwrap_or_default();
+    let time = |seconds| (SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into();
+    api::HostStatus {
+        enabled: status.enabled,
+        files: status.files,
+        bytes: status.bytes,
+        running: status.running,
+        pass_files: pass.files,
+        expected_files: pass.expected,
+        hashed_files: pass.hashed_files,
+        hashed_bytes: pass.hashed_bytes,
+        pass_started_at: status.pass.as_ref().map(|pass| time(pass.started)),
+        pass_finished_at: pass.finished.map(time),
+    }
 }
 
 fn job(status: &JobStatus) -> api::LayerJob {
