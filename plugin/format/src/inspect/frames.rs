@@ -158,6 +158,8 @@ impl<R: Read> Walker<R> {
             blocks += 1;
             content |= size > 0;
             match kind {
+                // zstd's streaming decoder takes it, its other one does not.
+                2 if size == 0 => return Err(self.broken(3, "a compressed block without content")),
                 0 | 2 => self.pass(usize::try_from(size).unwrap_or(usize::MAX), visitor)?,
                 1 => self.pass(1, visitor)?,
                 _ => return Err(self.broken(3, "a block of the reserved type")),

@@ -263,7 +263,7 @@ pub fn inexpressible() -> Vec<Case> {
     let gnu = b"ustar  \0";
     let good = || {
         let mut tar = Tar::default();
-        tar.file(b"before", &noise(9, 200_000));
+        tar.file(b"before", &noise(9, 3000));
         tar
     };
     let mut trailing = good().end();
