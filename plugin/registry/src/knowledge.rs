@@ -147,6 +147,9 @@ impl Knowledge {
     pub(crate) fn note_round_trip(&self, origin: &str, took: Duration) {
         let new = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.note(origin, |facts| {
+            if !std::mem::replace(&mut facts.timed, true) {
+                return false;
+            }
             let old = Dated::within(facts.round_trip_us, MEASURED_FOR);
             let is =
                 old.map_or(new, |old| if new < old { old - (old - new) / 2 } else { old + (new - old) / 16 });
