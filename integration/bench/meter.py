@@ -2,11 +2,11 @@
 import os
 import subprocess
 import tempfile
-import threading
 import time
 
+from memory import Memory, high_water, tree
+
 TICKS = os.sysconf("SC_CLK_TCK")
-SAMPLE_SECONDS = 0.02
 
 
 class Meter:
@@ -55,26 +55,6 @@ def timed(command, env):
         return wall, usage, memory.peak
 
 
-class Memory:
-    """Samples the peaks of a command and its children while they live.
-
-    Not wait4's ru_maxrss: after vfork it starts from the peak of the parent, that is of this program.
-    """
-
-    def __init__(self, pid):
-        self.pid, self.peak, self.ended = pid, 0, threading.Event()
-        self.thread = threading.Thread(target=self.sample)
-        self.thread.start()
-
-    def sample(self):
-        while not self.ended.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, sum(map(high_water, tree(self.pid))))
-
-    def stop(self):
-        self.ended.set()
-        self.thread.join()
-
-
 def read(path):
     with open(path, "rb", buffering=0) as f:
         while f.read(1 << 22):
@@ -92,18 +72,6 @@ def settle(daemons, seconds=5.0):
         time.sleep(0.3)
 
 
-def tree(pid):
-    found = [pid]
-    try:
-        for task in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/children" % (pid, task)) as f:
-                for child in f.read().split():
-                    found += tree(int(child))
-    except OSError:
-        pass  # it ended meanwhile
-    return found
-
-
 def cpu_of_tree(pid):
     return sum(map(cpu, tree(pid)))
 
@@ -115,12 +83,3 @@ def cpu(pid):
             return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:15])) / TICKS
     except OSError:
         return 0.0
-
-
-def high_water(pid):
-    """Peak resident bytes of a process."""
-    try:
-        with open("/proc/%d/status" % pid) as f:
-            return next((int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM")), 0)
-    except OSError:
-        return 0

@@ -79,7 +79,7 @@ def docker_config(path, host, user, password):
 
 def nginx(lab, name, http):
     """nginx with these server blocks, in which $A, $B … stand for free addresses; gives them and its log's path."""
-    directory = lab.path(name)
+    directory = lab.path("nginx-" + name)
     os.makedirs(directory)
     addresses = []
     for letter in "ABC":

@@ -65,10 +65,15 @@ func run(ctx context.Context, source, destination, format string, level int) err
 	}
 	defer policy.Destroy()
 
-	// No blob-info cache: with one, the copy would reuse an earlier blob of the same DiffID in another
-	// compression, and a comparison of formats would compare one format with itself.
+	// A blob-info cache of this run alone: with an older one, the copy would reuse an earlier blob of the same
+	// DiffID in another compression, and a comparison of formats would compare one format with itself.
+	cache, err := os.MkdirTemp("", "refcopy-")
+	if err != nil {
+		return fmt.Errorf("blob-info cache: %w", err)
+	}
+	defer os.RemoveAll(cache)
 	system := types.SystemContext{
-		BlobInfoCacheDir:            "/nonexistent",
+		BlobInfoCacheDir:            cache,
 		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue, // test registries on loopback speak plain HTTP
 	}
 	sourceContext, destinationContext := system, system
