@@ -5,8 +5,7 @@ use std::ops::RangeInclusive;
 /// Levels that can be written: zstd's without the "ultra" ones, whose windows cost every reader memory.
 pub const LEVELS: RangeInclusive<i32> = 1..=19;
 
-/// Level used unless another is asked for: the highest one at which two cores are certain to be eight times as fast as the
-/// reference writer is at its default. Level 7 gives the size of that default.
+/// Level used unless another is asked for: chosen for speed. Level 7 gives the size of the reference writer's default.
 pub const DEFAULT_LEVEL: i32 = 5;
 
 /// Settings of [`write`](crate::write()). The blob depends on `level`, `cuts` and the versions of this crate and of
