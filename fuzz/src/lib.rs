@@ -10,7 +10,9 @@ use chunked_core::Digest;
 use chunked_format::read::{
     Annotations, FileCursor, Format, FrameRef, LayerIndex, PieceKind, SplitItem, TarSplit, classify, parse,
 };
-use chunked_format::{Cuts, Generation, InspectOptions, Outcome, WriteOptions, inspect, write};
+use chunked_format::{
+    Cuts, Generation, InspectOptions, Outcome, WriteOptions, inspect, outline as look, write,
+};
 
 /// Where a TOC is said to start: beyond it no file may reach.
 const TOC_AT: u64 = 1 << 20;
@@ -106,14 +108,87 @@ pub fn footer(data: &[u8]) {
     }
 }
 
+/// TOC and tar-split, before and behind a zero byte, after a byte of options: a blob is made of them, as a writer of some
+/// generation would, and seen without its content.
+pub fn outline(data: &[u8]) {
+    let Some((options, documents)) = data.split_first() else { return };
+    let option = |bit: u8| options >> bit & 1 != 0;
+    let mut documents = documents.splitn(2, |byte| *byte == 0);
+    let (json, lines) = (documents.next().unwrap_or_default(), documents.next().unwrap_or_default());
+    let frame = |content: &[u8]| zstd::encode_all(content, 1).expect("memory");
+    let tar_split = frame(lines);
+    let json = String::from_utf8_lossy(json).replace("DIGEST", &Digest::of(&tar_split).to_string());
+    // One of them is no zstd frame.
+    let toc = if option(0) { json.clone().into_bytes() } else { frame(json.as_bytes()) };
+    let mut blob = vec![0; 1024];
+    let mut place = |payload: &[u8], uncompressed: usize| {
+        blob.extend_from_slice(b"\x50\x2a\x4d\x18");
+        blob.extend_from_slice(&u32::try_from(payload.len()).expect("short").to_le_bytes());
+        let offset = blob.len() as u64;
+        blob.extend_from_slice(payload);
+        [offset, payload.len() as u64, uncompressed as u64]
+    };
+    let toc_at = place(&toc, json.len());
+    let split_at = place(&tar_split, lines.len());
+    let mut numbers = [toc_at.as_slice(), &[1]].concat();
+    if !option(1) {
+        numbers.extend(split_at);
+    }
+    let mut footer: Vec<u8> = numbers.into_iter().flat_map(u64::to_le_bytes).collect();
+    footer.extend_from_slice(if option(1) { b"GnUlInUx" } else { b"GNUlInUx" });
+    if !option(2) {
+        place(&footer, 0);
+    }
+    let text = |numbers: [u64; 3]| numbers.map(|number| number.to_string()).join(":");
+    let (old, new) = ("io.containers.zstd-chunked.", "io.github.containers.zstd-chunked.");
+    let prefix = if option(3) { old } else { new };
+    let mut annotations = BTreeMap::from([
+        (format!("{prefix}manifest-checksum"), Digest::of(&toc).to_string()),
+        (format!("{prefix}manifest-position"), format!("{}:1", text(toc_at))),
+    ]);
+    if !option(4) {
+        annotations.insert(format!("{new}tarsplit-position"), text(split_at));
+    }
+    if option(5) {
+        annotations.insert(format!("{new}tarsplit-checksum"), Digest::of(&tar_split).to_string());
+    }
+    if option(6) {
+        annotations.insert(
+            "containerd.io/snapshot/stargz/toc.digest".to_owned(),
+            Digest::of(json.as_bytes()).to_string(),
+        );
+    }
+    let annotations = (!option(7)).then_some(annotations);
+
+    let seen = look(Cursor::new(&blob), annotations.as_ref()).expect("all of it can be read");
+    assert_eq!(seen.blob_size, blob.len() as u64);
+    assert!(seen.toc.is_none_or(|found| (found.offset, found.digest) == (toc_at[0], Digest::of(&toc))));
+    assert_eq!(seen.generation == Generation::F, seen.toc.is_some_and(|toc| toc.tar_split_authenticated));
+    // What is sound to it is what a puller takes.
+    let classified = annotations.as_ref().map(|annotations| classify(annotations, seen.blob_size));
+    if let (true, Generation::F, Some(Format::ZstdChunked(found))) =
+        (seen.problems.is_empty(), seen.generation, classified)
+    {
+        let range = found.metadata_range();
+        let index =
+            parse(&found, &blob[range.start as usize..range.end as usize]).expect("no problem was found");
+        sound(&index, found.payload_end());
+    }
+}
+
 /// A whole blob.
 pub fn frames(data: &[u8]) {
     // A frame of a few bytes may hold gigabytes of zeros.
     if data.len() > 1 << 16 || content(data) > 64 << 20 {
         return;
     }
+    let outlined = look(Cursor::new(data), None).expect("all of it can be read");
     let Ok(found) = inspect(Cursor::new(data), None, InspectOptions { verify: true }) else { return };
     assert_eq!(found.blob_digest, Digest::of(data));
+    // An outline sees the same, as far as it sees.
+    assert_eq!((outlined.generation, outlined.toc), (found.generation, found.toc));
+    assert_eq!((&outlined.chunks, &outlined.entries), (&found.chunks, &found.entries));
+    assert!(outlined.problems.is_empty() || !found.problems.is_empty());
     if !found.problems.is_empty() {
         return;
     }

@@ -92,6 +92,11 @@ fn footer() {
 }
 
 #[test]
+fn outline() {
+    replay("outline", fuzz::outline);
+}
+
+#[test]
 fn frames() {
     replay("frames", fuzz::frames);
 }
@@ -100,6 +105,10 @@ fn frames() {
 fn writer() {
     replay("writer", fuzz::writer);
 }
+
+/// Options of `fuzz::outline`: which generation the blob looks like.
+const OUTLINES: [(&str, u8); 4] =
+    [("current", 0), ("footer-alone", 0x80), ("old", 0b1_1010), ("stargz", 0b101_1010)];
 
 /// Small inputs of every kind for the fuzzers to start from.
 #[test]
@@ -121,12 +130,20 @@ fn seeds() {
         seeds.push(("footer", name.clone(), blob[blob.len() - 72..].to_vec()));
         let index = common::index(&blob, annotations);
         let lines = zstd::decode_all(index.tar_split.as_slice()).unwrap();
-        seeds.push(("tar_split", name.clone(), lines));
+        seeds.push(("tar_split", name.clone(), lines.clone()));
         let position = &annotations["io.github.containers.zstd-chunked.manifest-position"];
         let at: Vec<usize> = position.split(':').map(|field| field.parse().unwrap()).collect();
         let json = String::from_utf8(zstd::decode_all(&blob[at[0]..at[0] + at[1]]).unwrap()).unwrap();
         let digest = chunked_format::Digest::of(&index.tar_split).to_string();
-        seeds.push(("toc", name, json.replace(&digest, "DIGEST").into_bytes()));
+        let json = json.replace(&digest, "DIGEST").into_bytes();
+        for (kind, option) in OUTLINES {
+            seeds.push((
+                "outline",
+                format!("{name}.{kind}"),
+                [&[option], json.as_slice(), &[0], &lines].concat(),
+            ));
+        }
+        seeds.push(("toc", name, json));
     }
     for name in ["tiny.zc", "attr.zc"] {
         seeds.push(("frames", name.to_owned(), data(name)));
