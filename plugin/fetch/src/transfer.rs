@@ -153,6 +153,7 @@ impl Transfer {
 
     /// Waits before the next attempt; gives the error back when there shall be none.
     async fn wait_after(&mut self, error: RegistryError) -> Option<RegistryError> {
+        self.blob.forget_redirect();
         if error.kind() == ErrorKind::RangeUnsupported && self.left.count() > 1 && !self.one_by_one {
             // One range at a time may still do.
             tracing::info!(blob = %self.blob.digest(), %error, "several ranges in one request do not work here");

@@ -9,14 +9,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use crate::body::Body;
-use crate::client::{Inner, Target};
+use crate::client::{Get, Inner, Target};
 use crate::content_range::ContentRange;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::knowledge::Network;
 use crate::multipart::{self, Parser};
 use crate::parts::Parts;
 use crate::reference::Reference;
-use crate::transport::Reply;
+use crate::transport::{Reply, Shortcut};
 
 /// Bytes of headers that a part of a multipart answer may add: three times what servers send.
 const PART_OVERHEAD: u64 = 512;
@@ -37,6 +37,7 @@ struct Place {
     size: u64,
     /// Who answered last.
     origin: Mutex<String>,
+    shortcut: Arc<Shortcut>,
 }
 
 /// What came for several ranges.
@@ -52,7 +53,8 @@ impl Blob {
     pub(crate) fn new(client: Arc<Inner>, reference: Reference, digest: Digest, size: u64) -> Self {
         // Until somebody answers: whoever did for another blob.
         let origin = Mutex::new(client.knowledge.origin(&reference.host));
-        let place = Place { reference, name: digest.to_string(), digest, size, origin };
+        let (name, shortcut) = (digest.to_string(), Arc::default());
+        let place = Place { reference, name, digest, size, origin, shortcut };
         Self { client, place: Arc::new(place) }
     }
 
@@ -215,7 +217,8 @@ impl Blob {
 
     async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Reply, RegistryError> {
         let target: Target = self.client.target(&self.place.reference);
-        let reply = self.client.get(&target, ("blobs", &self.place.name), headers, subject).await?;
+        let get = Get { headers, shortcut: Some(Arc::clone(&self.place.shortcut)) };
+        let reply = self.client.get(&target, ("blobs", &self.place.name), get, subject).await?;
         let origin = reply.origin();
         self.client.knowledge.note_origin(&self.place.reference.host, &origin);
         *self.place.origin.lock() = origin;
@@ -226,9 +229,15 @@ impl Blob {
         Body::new(response.into_body(), served, subject)
     }
 
+    /// Called when a transfer broke: the next request asks the registry where to go.
+    pub fn forget_redirect(&self) {
+        self.place.shortcut.forget();
+    }
+
     /// Called when bytes of this blob turned out wrong: from now on it is asked for at the registry itself. True
     /// when a mirror may have served them, so that another try can help.
     pub async fn distrust_mirrors(&self) -> bool {
+        self.forget_redirect();
         let target = self.client.target(&self.place.reference);
         self.client.distrust_mirrors(&target, &self.place.name, &self.subject()).await
     }

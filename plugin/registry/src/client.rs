@@ -18,7 +18,7 @@ use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
-pub(crate) use exchange::{Target, failure, retry_after};
+pub(crate) use exchange::{Get, Target, failure, retry_after};
 
 /// Pauses before further tries for documents and tokens.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];

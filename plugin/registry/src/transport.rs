@@ -5,6 +5,7 @@
 mod clients;
 mod incoming;
 mod limits;
+mod shortcut;
 mod throttle;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use url::Url;
 use self::clients::Clients;
 pub(crate) use self::incoming::Incoming;
 use self::limits::{Limits, Permits};
+pub(crate) use self::shortcut::Shortcut;
 use self::throttle::Throttle;
 use crate::client::ClientOptions;
 use crate::error::{Failure, RegistryError, Subject};
@@ -70,11 +72,14 @@ pub(crate) struct Ask {
     /// Sent only to the origin of `url`.
     pub authorization: Option<HeaderValue>,
     pub body: Upload,
+    /// Where the same was found lately, if it is asked for more than once.
+    pub shortcut: Option<Arc<Shortcut>>,
 }
 
 impl Ask {
     pub(crate) fn get(url: Url, headers: HeaderMap) -> Self {
-        Self { method: Method::GET, url, headers, authorization: None, body: Upload::Empty }
+        let (authorization, body) = (None, Upload::Empty);
+        Self { method: Method::GET, url, headers, authorization, body, shortcut: None }
     }
 }
 
@@ -133,12 +138,31 @@ impl Transport {
         endpoint: &Endpoint,
         subject: &Subject,
     ) -> Result<Reply, RegistryError> {
+        if let Some(shortcut) = &ask.shortcut
+            && let Some(url) = shortcut.of(&ask.url)
+        {
+            match self.once(ask, &url, endpoint, subject).await {
+                Ok((response, permits)) if response.status().is_success() => {
+                    return Ok(self.reply(ask, response, permits));
+                }
+                // Its signature has expired, or its host is unwell: the registry knows what to do.
+                _ => shortcut.forget(),
+            }
+        }
         let mut url = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let (response, permits) = self.once(ask, &url, endpoint, subject).await?;
             match redirect(&ask.method, &url, &response).map_err(|failure| subject.error(failure))? {
                 Some(next) => url = next,
-                None => return Ok(self.reply(ask, response, permits)),
+                None => {
+                    if let Some(shortcut) = &ask.shortcut
+                        && response.status().is_success()
+                        && url != ask.url
+                    {
+                        shortcut.note(&ask.url, url);
+                    }
+                    return Ok(self.reply(ask, response, permits));
+                }
             }
         }
         Err(subject.error(Failure::Redirect("too many redirects")))

@@ -161,6 +161,33 @@ async fn redirects_do_not_carry_credentials() {
 }
 
 #[tokio::test]
+async fn later_ranges_go_straight_to_where_the_first_was_sent() {
+    let (registry, _) = start().await;
+    let storage = Registry::start().await;
+    let digest = storage.blob(content());
+    registry.access(Access::Bearer(None));
+    let to = format!("{}/v2/x/blobs/{digest}?signature=SECRET", storage.url());
+    registry.script(move |_, _| Quirk::Redirect(to.clone()));
+    let blob = client().blob(&registry.reference("team/app"), digest, 300_000);
+    for _ in 0..3 {
+        read(blob.get(RANGE).await.unwrap()).await.unwrap();
+    }
+    assert_eq!((registry.blob_requests(), storage.blob_requests()), (1, 3));
+    assert!(storage.seen().iter().all(|seen| seen.authorization.is_none()));
+
+    // An expired signature: the registry is asked for another, within the same call.
+    let before = storage.blob_requests();
+    storage.script(move |nth, _| if nth == before { Quirk::Status(403) } else { Quirk::None });
+    read(blob.get(RANGE).await.unwrap()).await.unwrap();
+    assert_eq!((registry.blob_requests(), storage.blob_requests()), (2, 5));
+
+    // Wrong bytes: too.
+    blob.distrust_mirrors().await;
+    read(blob.get(RANGE).await.unwrap()).await.unwrap();
+    assert_eq!(registry.blob_requests(), 3);
+}
+
+#[tokio::test]
 async fn redirect_loops_end() {
     let (registry, blob) = start().await;
     let to = format!("/v2/team/app/blobs/{}", blob.digest());

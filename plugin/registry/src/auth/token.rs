@@ -126,7 +126,7 @@ fn ask(
             ("refresh_token", token.expose_secret().to_owned()),
         ];
         let body = Upload::Form(form.into());
-        return Ok(Ask { method: Method::POST, url, headers, authorization: None, body });
+        return Ok(Ask { method: Method::POST, body, ..Ask::get(url, headers) });
     }
     {
         let mut query = url.query_pairs_mut();

@@ -1,5 +1,6 @@
 //! One authenticated request to one endpoint.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,7 +12,7 @@ use super::Inner;
 use crate::auth::{Scope, login_advice};
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
-use crate::transport::{Ask, Reply};
+use crate::transport::{Ask, Reply, Shortcut};
 
 /// Bytes read of an error's body.
 const MAX_DETAIL: usize = 4096;
@@ -19,6 +20,20 @@ const MAX_DETAIL: usize = 4096;
 const DETAIL_TIME: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What is asked for besides a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Get {
+    pub headers: HeaderMap,
+    /// Of a blob that is asked for in parts.
+    pub shortcut: Option<Arc<Shortcut>>,
+}
+
+impl From<HeaderMap> for Get {
+    fn from(headers: HeaderMap) -> Self {
+        Self { headers, shortcut: None }
+    }
+}
 
 /// A repository of a registry.
 #[derive(Debug, Clone)]
@@ -99,14 +114,15 @@ impl Inner {
         &self,
         endpoint: &Endpoint,
         (repository, segments): (&str, &[&str]),
-        headers: HeaderMap,
+        get: Get,
         subject: &Subject,
     ) -> Result<Reply, RegistryError> {
         let url = endpoint.url(repository, segments, &[]);
         let url = url.ok_or_else(|| subject.request("the host has no paths"))?;
-        let ranged = headers.contains_key(RANGE);
+        let ranged = get.headers.contains_key(RANGE);
         let scope = Scope::pull(repository);
-        let reply = self.exchange(endpoint, Ask::get(url, headers), &scope, subject).await?;
+        let ask = Ask { shortcut: get.shortcut, ..Ask::get(url, get.headers) };
+        let reply = self.exchange(endpoint, ask, &scope, subject).await?;
         self.success(reply, ranged, subject).await
     }
 }

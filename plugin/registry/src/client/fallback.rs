@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
 use http::header::RANGE;
 
-use super::{Inner, Target};
+use super::{Get, Inner, Target};
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::Reply;
@@ -26,11 +25,12 @@ impl Inner {
         &self,
         target: &Target,
         (kind, name): (&str, &str),
-        headers: HeaderMap,
+        get: impl Into<Get>,
         subject: &Subject,
     ) -> Result<Reply, RegistryError> {
         let endpoints = self.hosts.endpoints(&target.host, subject).await?;
-        let ranged = headers.contains_key(RANGE);
+        let get = get.into();
+        let ranged = get.headers.contains_key(RANGE);
         // Only hosts that may resolve know what a tag means.
         let tag = kind == "manifests" && !name.contains(':');
         let able: Vec<&Arc<Endpoint>> = endpoints
@@ -50,7 +50,7 @@ impl Inner {
         for endpoint in order {
             let own = Subject { host: endpoint.host.clone(), what: subject.what.clone() };
             let place = (target.repository.as_str(), &segments[..]);
-            match self.get_from(endpoint, place, headers.clone(), &own).await {
+            match self.get_from(endpoint, place, get.clone(), &own).await {
                 Ok(mut reply) => {
                     if able.len() > 1 {
                         self.hosts.health.served(&endpoint.name, Instant::now());
