@@ -55,7 +55,7 @@ pub struct Pull {
         serialize_with = "value::show_duration"
     )]
     pub keep_running_after_cancel: Duration,
-    /// Time a layer has, from the moment it is wanted: up to 7 days; 0 means as long as it takes.
+    /// Time an image has, from the moment its first layer is wanted: up to 7 days; 0 means as long as it takes.
     #[serde(
         deserialize_with = "value::duration::<0, 604_800_000, _>",
         serialize_with = "value::show_duration"

@@ -29,7 +29,7 @@ fn mend(registry: &Registry) {
     registry.play(Kind::Whole, &[], Way::ThenRight);
 }
 
-async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize) {
+async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize, restart: bool) {
     let image = TestImage::new(vec![TestLayer::chunked(&files, chunk)]);
     let layer = &image.layers[0];
     let registry = Registry::start().await;
@@ -52,27 +52,31 @@ async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize) {
     let all = layer.blob.len() as u64;
     assert!(first > all / 3 && first < all, "{first} of {all}");
     assert_eq!((node.staging(), parts(&node.root())), (0, 1));
-    let node = node.restarted(&options);
+    let node = if restart { node.restarted(&options) } else { node };
     mend(&registry);
     registry.reset();
     let reports = node.pull(&registry.reference("app")).await.unwrap();
     assert_eq!(Node::difference(&reports[0], layer), None);
     let second = registry.served().layer_bytes();
-    // How much of the first try was still in flight, hence lost, is a matter of timing here; the suite's check with
-    // kill -9 holds it to account at a real registry.
-    assert!(second < all, "{second} of {all} bytes served again");
+    // Lost is only what the requests that were running had brought of a piece, or of one behind a gap.
+    assert!(first + second < all + all / 4, "{first} and {second} of {all} bytes served");
     // Nothing is left of the first try.
     assert_eq!((node.staging(), parts(&node.root())), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_try_after_a_restart_fetches_the_rest() {
-    goes_on(files(300, 40_000), usize::MAX).await;
+    goes_on(files(300, 40_000), usize::MAX, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_at_once_in_the_same_process() {
+    goes_on(files(300, 40_000), usize::MAX, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn and_one_in_the_middle_of_a_long_file() {
-    goes_on(files(1, 12_000_000), 64 << 10).await;
+    goes_on(files(1, 12_000_000), 64 << 10, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,6 +118,25 @@ impl<'a> LongFile<'a> {
         Ok(())
     }
 
+    /// Leaves out the next piece, of `len` bytes, which could not be had. The file can then only be
+    /// [left](Self::leave).
+    ///
+    /// # Errors
+    /// [`AssembleError`] of any worker so far.
+    pub fn skip(&mut self, len: u64) -> Result<(), AssembleError> {
+        self.flush()?;
+        self.offset = self.offset.saturating_add(len);
+        Ok(())
+    }
+
+    /// Ends a file that lacks something, for [`Extractor::settle`](crate::Extractor::settle).
+    ///
+    /// # Errors
+    /// [`AssembleError`] of any worker so far.
+    pub fn leave(mut self) -> Result<(), AssembleError> {
+        self.flush()
+    }
+
     fn flush(&mut self) -> Result<(), AssembleError> {
         let group = std::mem::take(&mut self.group);
         if group.is_empty() {

@@ -126,6 +126,14 @@ impl Dispatcher {
         });
     }
 
+    /// Waits until the workers have done what does not wait for promised content, and gives the rest up.
+    pub(crate) fn settle(&mut self) -> Result<(), AssembleError> {
+        self.flush()?;
+        self.progress.settle();
+        self.progress.fail(AssembleError::Cancelled);
+        Ok(())
+    }
+
     /// Runs `work` on a worker once the promise is resolved. No thread waits for that.
     pub(crate) fn later(
         &self,
@@ -133,10 +141,13 @@ impl Dispatcher {
         work: impl FnOnce(&Progress, Option<Made>) + Send + 'static,
     ) {
         let (progress, pool) = (Arc::clone(&self.progress), Arc::clone(&self.pool));
-        progress.begin();
+        progress.hold();
         promised.then(move |made| {
+            progress.release();
             pool.run(move || {
-                work(&progress, made);
+                if !progress.has_failed() {
+                    work(&progress, made);
+                }
                 progress.end();
             });
         });

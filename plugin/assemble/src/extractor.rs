@@ -311,6 +311,22 @@ impl Extractor {
         Ok(LongFile::new(&mut self.dispatcher, file, digest))
     }
 
+    /// The file just announced, of `size` bytes, could not be had. The layer can then only be
+    /// [settled](Self::settle).
+    ///
+    /// # Errors
+    /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
+    pub fn skip(&mut self, size: u64) -> Result<(), AssembleError> {
+        self.awaiting(size).map(drop)
+    }
+
+    /// Gives the layer up, once everything that was handed over is on its way to the disk's cache: another try takes
+    /// it from there. What waits for content that others make is not waited for.
+    pub fn settle(mut self) {
+        // What went wrong in it does not matter any more.
+        let _ = self.dispatcher.settle();
+    }
+
     /// Ends the layer: all files written, links made, directories given their metadata, the DiffID computed.
     ///
     /// # Errors

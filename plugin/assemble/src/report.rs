@@ -61,7 +61,7 @@ pub(crate) struct Progress {
     stored: Mutex<Vec<Stored>>,
     error: Mutex<Option<AssembleError>>,
     failed: AtomicBool,
-    running: Mutex<usize>,
+    work: Mutex<Work>,
     idle: Condvar,
     /// Can files of this filesystem share blocks?
     pub(crate) reflinks: bool,
@@ -71,6 +71,14 @@ pub(crate) struct Progress {
     pub(crate) inodes: AtomicU64,
     pub(crate) shared_bytes: AtomicU64,
     pub(crate) shared_inodes: AtomicU64,
+}
+
+/// Units of work of one layer that are not done.
+#[derive(Debug, Default)]
+struct Work {
+    running: usize,
+    /// Waiting for promised content.
+    held: usize,
 }
 
 impl Progress {
@@ -84,7 +92,7 @@ impl Progress {
             stored: Mutex::default(),
             error: Mutex::default(),
             failed: AtomicBool::default(),
-            running: Mutex::default(),
+            work: Mutex::default(),
             idle: Condvar::new(),
             no_foreign_reflinks: AtomicBool::default(),
             bytes: AtomicU64::default(),
@@ -141,23 +149,45 @@ impl Progress {
         self.error.lock().take()
     }
 
+    /// Work is given to a worker.
     pub(crate) fn begin(&self) {
-        *self.running.lock() += 1;
+        self.work.lock().running += 1;
     }
 
+    /// Work waits for promised content.
+    pub(crate) fn hold(&self) {
+        self.work.lock().held += 1;
+    }
+
+    /// Work that waited is given to a worker.
+    pub(crate) fn release(&self) {
+        let mut work = self.work.lock();
+        work.held -= 1;
+        work.running += 1;
+    }
+
+    /// A worker has done its work.
     pub(crate) fn end(&self) {
-        let mut running = self.running.lock();
-        *running -= 1;
-        if *running == 0 {
+        let mut work = self.work.lock();
+        work.running -= 1;
+        if work.running == 0 {
             self.idle.notify_all();
         }
     }
 
-    /// Waits until no unit of work is running.
+    /// Waits until no work is running or waiting for anything.
     pub(crate) fn wait(&self) {
-        let mut running = self.running.lock();
-        while *running > 0 {
-            self.idle.wait(&mut running);
+        let mut work = self.work.lock();
+        while work.running > 0 || work.held > 0 {
+            self.idle.wait(&mut work);
+        }
+    }
+
+    /// Waits until no work is running.
+    pub(crate) fn settle(&self) {
+        let mut work = self.work.lock();
+        while work.running > 0 {
+            self.idle.wait(&mut work);
         }
     }
 

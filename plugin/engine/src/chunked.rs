@@ -1,5 +1,6 @@
 //! A zstd:chunked layer: headers from the tar-split, payloads from donors and fetched pieces.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use chunked_assemble::{
@@ -27,6 +28,13 @@ pub(crate) enum ChunkedError {
     Ended(u64),
     /// This layer must be pulled whole.
     Whole(String),
+}
+
+impl ChunkedError {
+    /// The network's fault, not the layer's.
+    pub(crate) fn is_transfer(&self) -> bool {
+        matches!(self, Self::Fetch(_) | Self::Ended(_))
+    }
 }
 
 impl From<AssembleError> for ChunkedError {
@@ -74,7 +82,8 @@ pub(crate) struct Supply {
 }
 
 impl Build {
-    /// Runs the layer through the extractor. Blocks on the network and the disk.
+    /// Runs the layer through the extractor. Blocks on the network and the disk. When the transfer fails, what it
+    /// brought until then is in the tree, for another try.
     pub(crate) fn run(mut self) -> Result<Extracted, ChunkedError> {
         let index = Arc::clone(&self.index);
         let mut split = TarSplit::open(&index.tar_split, index.tar_split_len)?;
@@ -85,11 +94,57 @@ impl Build {
                 SplitItem::File { size: 0, .. } => {}
                 SplitItem::File { name, size, .. } => {
                     let at = cursor.find(&name, size)?;
-                    self.file(&index.toc, at)?;
+                    match self.file(&index.toc, at) {
+                        Err(failed) if failed.is_transfer() => {
+                            self.give_up(&index.toc, at, size);
+                            // Nobody but the next try cares what goes wrong now.
+                            let _ = self.salvage(&index.toc, &mut split, &mut cursor);
+                            self.extractor.settle();
+                            return Err(failed);
+                        }
+                        done => done?,
+                    }
                 }
             }
         }
         Ok(self.extractor.finish()?)
+    }
+
+    /// After the transfer failed: makes the files of which all pieces had arrived behind the one that did not.
+    fn salvage(
+        &mut self,
+        toc: &Toc,
+        split: &mut TarSplit<impl Read>,
+        cursor: &mut FileCursor<'_>,
+    ) -> Result<(), ChunkedError> {
+        while self.supply.source.has_arrived()
+            && let Some(item) = split.next()?
+        {
+            match item {
+                SplitItem::Segment(bytes) => self.extractor.raw(bytes.into())?,
+                SplitItem::File { size: 0, .. } => {}
+                SplitItem::File { name, size, .. } => {
+                    let at = cursor.find(&name, size)?;
+                    let fetched =
+                        matches!(self.plan.sources.get(at), Some(FileSource::Fetch | FileSource::Pieces(_)));
+                    match if fetched { self.file(toc, at) } else { Err(ChunkedError::Ended(0)) } {
+                        Err(failed) if failed.is_transfer() => self.give_up(toc, at, size),
+                        done => done?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out a file that could not be had, or not all of it; nobody waits for it any more.
+    fn give_up(&mut self, toc: &Toc, at: usize, size: u64) {
+        let Some(file) = toc.files.get(at) else { return };
+        drop(self.supply.repeats.promise_file(at));
+        drop(self.supply.claims.promise(&(file.digest, file.size)));
+        file.pieces.clone().for_each(|number| drop(self.supply.repeats.promise_piece(number)));
+        // A long file was begun, and has its place already.
+        let _ = self.extractor.skip(size);
     }
 
     fn file(&mut self, toc: &Toc, at: usize) -> Result<(), ChunkedError> {
@@ -144,22 +199,32 @@ impl Build {
             return Ok(self.extractor.pieces(file.size, file.digest, ready, promises)?);
         }
         let mut long_file = self.extractor.long_file(file.size, file.digest)?;
+        let mut failed = None;
         for ((number, piece), source) in all {
             let fetched = matches!(source, PieceSource::Fetch) && piece.kind == PieceKind::Data;
-            if !fetched || !long(piece) {
-                long_file.piece(supply.piece(number, piece, source)?)?;
-                continue;
+            let done = if !fetched || !long(piece) {
+                supply
+                    .piece(number, piece, source)
+                    .and_then(|piece| long_file.piece(piece).map_err(ChunkedError::from))
+            } else {
+                let promise = supply.repeats.promise_piece(number);
+                let mut reader = supply.source.reader(piece.blob);
+                let done = long_file.long_piece(&described(piece), &mut reader, promise);
+                // The decoder's error hides the transfer's.
+                reader.error.map_or(done.map_err(ChunkedError::from), |error| Err(error.into()))
+            };
+            match done {
+                Err(error) if error.is_transfer() => {
+                    long_file.skip(piece.len)?;
+                    failed.get_or_insert(error);
+                }
+                done => done?,
             }
-            let promise = supply.repeats.promise_piece(number);
-            let mut reader = supply.source.reader(piece.blob);
-            let done = long_file.long_piece(&described(piece), &mut reader, promise);
-            // The decoder's error hides the transfer's.
-            if let Some(error) = reader.error {
-                return Err(error.into());
-            }
-            done?;
         }
-        Ok(long_file.finish(promises)?)
+        match failed {
+            Some(failed) => long_file.leave().map_err(ChunkedError::from).and(Err(failed)),
+            None => Ok(long_file.finish(promises)?),
+        }
     }
 }
 

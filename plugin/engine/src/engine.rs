@@ -1,8 +1,8 @@
 //! Jobs: single flight per layer, bounded in number, independent of who asked.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::Pool;
@@ -20,8 +20,8 @@ use crate::domains::Domains;
 use crate::error::EngineError;
 use crate::in_flight::InFlight;
 use crate::job::Job;
+use crate::pull::Pulls;
 use crate::report::{Counters, JobStatus, LayerReport, Mode, Seconds, status};
-use crate::reuse::Linked;
 
 /// Bounds and costs, from the configuration.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub struct EngineOptions {
     pub memory_per_layer: u64,
     /// How long jobs go on while nobody waits for any layer.
     pub keep_running_after_cancel: Duration,
-    /// Time a layer has from the moment it is wanted. `None`: as long as it takes.
+    /// Time an image has, from the moment its first layer is wanted. `None`: as long as it takes.
     pub deadline: Option<Duration>,
     /// Flush the filesystem while layers are written, because they are to be durable when they are committed.
     pub flush: bool,
@@ -86,8 +86,7 @@ pub(crate) struct Inner {
     places: Semaphore,
     jobs: Mutex<HashMap<Key, Running>>,
     pub(crate) in_flight: Arc<InFlight>,
-    /// What layers of each image were linked to, while any of them is being made. By digest of the config.
-    linked: Mutex<HashMap<Digest, Weak<Linked>>>,
+    pulls: Pulls,
     /// Origins that were asked for several ranges at once, or are being asked.
     pub(crate) probed: Mutex<HashSet<String>>,
     /// One flush at a time serves all layers.
@@ -136,7 +135,7 @@ impl Engine {
             places,
             jobs,
             in_flight: Arc::default(),
-            linked: Mutex::default(),
+            pulls: Pulls::default(),
             probed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             waiting,
@@ -213,7 +212,7 @@ impl Engine {
             flavour,
             counters: Arc::clone(&counters),
             place: self.0.in_flight.place(),
-            linked: self.0.linked(image.config_digest),
+            pull: self.0.pulls.of(image.config_digest),
         };
         let task = tokio::spawn(run(job, key, sender));
         let running = Running {
@@ -231,17 +230,6 @@ impl Inner {
     /// Bytes that all jobs together have fetched so far: while that grows, waiting is worth it.
     pub(crate) fn fetched(&self) -> u64 {
         self.jobs.lock().values().map(|job| job.counters.fetched.load(Ordering::Relaxed)).sum()
-    }
-
-    fn linked(&self, image: Digest) -> Arc<Linked> {
-        let mut all = self.linked.lock();
-        all.retain(|_, linked| linked.strong_count() > 0);
-        let known = all.get(&image).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let linked = Arc::<Linked>::default();
-            all.insert(image, Arc::downgrade(&linked));
-            linked
-        })
     }
 }
 
@@ -262,12 +250,12 @@ async fn wait(joined: Joined, layer: Digest) -> Outcome {
 
 async fn run(job: Job, key: Key, sender: watch::Sender<Option<Outcome>>) {
     let inner = Arc::clone(&job.inner);
-    let layer = job.layer.blob;
+    let (layer, pull) = (job.layer.blob, Arc::clone(&job.pull));
     let work = async {
         let _place = inner.places.acquire().await;
         job.run().await
     };
-    let work = within(inner.options.deadline, layer, work);
+    let work = pull.within(inner.options.deadline, layer, work);
     let outcome = tokio::select! {
         outcome = work => outcome,
         () = abandoned(&inner) => {
@@ -277,23 +265,11 @@ async fn run(job: Job, key: Key, sender: watch::Sender<Option<Outcome>>) {
     if let Err(error) = &outcome {
         tracing::error!(%layer, error = %Causes(error), "layer failed");
     }
+    // Out of the table before anyone knows: who asks again after a failure must not meet the job that failed. Its
+    // handle would abort this task, which ends without another pause.
+    let running = inner.jobs.lock().remove(&key);
     sender.send_replace(Some(outcome.map(Arc::new).map_err(Arc::new)));
-    // Out of the table last; removing the handle aborts this task, which is at its end.
-    inner.jobs.lock().remove(&key);
-}
-
-/// `work`, or an error when it takes longer than `deadline`.
-async fn within<T>(
-    deadline: Option<Duration>,
-    layer: Digest,
-    work: impl Future<Output = Result<T, EngineError>>,
-) -> Result<T, EngineError> {
-    let Some(deadline) = deadline else { return work.await };
-    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
-        let seconds = deadline.as_secs();
-        let reason = format!("it was not complete after {seconds} s, the limit that pull.deadline sets");
-        Err(EngineError::Stopped { layer, reason })
-    })
+    drop(running);
 }
 
 /// Ends once nobody has waited for any layer for the configured time.

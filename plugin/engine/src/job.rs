@@ -19,10 +19,11 @@ use crate::error::EngineError;
 use crate::in_flight::Claims;
 use crate::metadata::Whole;
 use crate::plain::{self, PlainError};
+use crate::pull::Pull;
 use crate::repeats::Repeats;
 use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
 use crate::resume::Leftovers;
-use crate::reuse::{Donors, Linked, NodeDonor, Policy, Sources, StoreKnown};
+use crate::reuse::{Donors, NodeDonor, Policy, Sources, StoreKnown};
 use crate::source::{BlobReader, Source};
 use crate::spare::BlobSpare;
 
@@ -38,8 +39,7 @@ pub(crate) struct Job {
     pub(crate) counters: Arc<Counters>,
     /// Its place among the jobs that wait for one another's files.
     pub(crate) place: u64,
-    /// What the image's layers were linked to.
-    pub(crate) linked: Arc<Linked>,
+    pub(crate) pull: Arc<Pull>,
 }
 
 /// A layer's tree in staging, not yet compared with the config.
@@ -220,6 +220,8 @@ impl Job {
         let (staging, extractor, _) = self.extractor(None, true)?;
         let options = self.inner.options.fetch.clone();
         let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), options.clone());
+        // If this job is given up, its thread ends, too.
+        let _stop = segments.stop_on_drop();
         let supply = Supply {
             source: Source::new(segments, Arc::clone(&self.counters)),
             donors: self.donors(policy.verify)?,
@@ -254,7 +256,7 @@ impl Job {
     /// Opens donors for this layer.
     fn donors(&self, check: bool) -> Result<Donors, EngineError> {
         let store = Arc::clone(&self.inner.store);
-        Ok(Donors::new(store, self.siblings()?, Arc::clone(&self.linked), check))
+        Ok(Donors::new(store, self.siblings()?, Arc::clone(&self.pull.linked), check))
     }
 
     /// Layers of this image that are in the store.
@@ -278,7 +280,7 @@ impl Job {
     ) -> Result<Attempt, EngineError> {
         let layer = self.layer.blob;
         // A tree that the network or a stop left unfinished serves the next try. After a failed proof nothing does.
-        if !matches!(result, Ok(_) | Err(ChunkedError::Fetch(_) | ChunkedError::Ended(_))) {
+        if result.as_ref().is_err_and(|error| !error.is_transfer()) {
             staging.spoil();
         }
         let extracted = match result {
@@ -335,6 +337,7 @@ impl Job {
         let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })), false)?;
         let segments =
             segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
+        let _stop = segments.stop_on_drop();
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
         let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
         let extracted = result.map_err(|error| match error {

@@ -17,6 +17,7 @@ mod job;
 mod metadata;
 mod network;
 mod plain;
+mod pull;
 mod repeats;
 mod report;
 mod resume;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chunked_core::Causes;
-use chunked_fetch::{FetchError, First, Segment};
+use chunked_fetch::{First, Segments};
 use chunked_registry::Blob;
 use chunked_toc::{Annotations, ErrorKind, LayerIndex, TocError};
-use tokio::sync::mpsc::Receiver;
 
 use crate::error::EngineError;
 use crate::job::Job;
@@ -21,7 +20,7 @@ pub(crate) struct Whole {
     /// For the log and the report; `None` when nothing else was ever possible.
     pub(crate) reason: Option<String>,
     /// The blob, which is on its way already.
-    pub(crate) segments: Option<Receiver<Result<Segment, FetchError>>>,
+    pub(crate) segments: Option<Segments>,
 }
 
 impl Whole {

@@ -1,19 +1,21 @@
 //! Fetched segments as what the extractor's thread needs: bytes of a range, or a reader over one.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use chunked_core::ByteRange;
-use chunked_fetch::{FetchError, Segment};
-use tokio::sync::mpsc::Receiver;
+use chunked_fetch::{FetchError, Segment, Segments};
 
 use crate::report::Counters;
 
 /// Segments in blob order, consumed in blob order.
 #[derive(Debug)]
 pub(crate) struct Source {
-    segments: Receiver<Result<Segment, FetchError>>,
+    segments: Segments,
+    /// The transfer failed: what had arrived of the rest, in blob order and with gaps.
+    arrived: Option<VecDeque<Segment>>,
     /// Unconsumed rest of the last segment.
     rest: Bytes,
     /// Offset in the blob of the first byte of `rest`.
@@ -33,8 +35,8 @@ pub(crate) enum SourceError {
 }
 
 impl Source {
-    pub(crate) fn new(segments: Receiver<Result<Segment, FetchError>>, counters: Arc<Counters>) -> Self {
-        Self { segments, rest: Bytes::new(), offset: 0, counters }
+    pub(crate) fn new(segments: Segments, counters: Arc<Counters>) -> Self {
+        Self { segments, arrived: None, rest: Bytes::new(), offset: 0, counters }
     }
 
     /// The next bytes, whatever they are; `None` at the end.
@@ -62,12 +64,35 @@ impl Source {
                 self.offset = start;
                 return Ok(());
             }
-            let Some(segment) = self.segments.blocking_recv() else { return Err(SourceError::Ended(start)) };
-            let segment = segment.map_err(SourceError::Fetch)?;
-            self.counters.add_fetched(segment.data.len());
+            let segment = self.receive(start)?;
             self.offset = segment.offset;
             self.rest = segment.data;
         }
+    }
+
+    /// The next segment. After the transfer failed, only if it brings the byte at `start` or comes before it: then
+    /// a range that lacks something does not use up what later ones need.
+    fn receive(&mut self, start: u64) -> Result<Segment, SourceError> {
+        if let Some(arrived) = &mut self.arrived {
+            let next = arrived.pop_front_if(|segment| segment.offset <= start);
+            return next.ok_or(SourceError::Ended(start));
+        }
+        match self.segments.blocking_recv() {
+            Some(Ok(segment)) => {
+                self.counters.add_fetched(segment.data.len());
+                Ok(segment)
+            }
+            failed => {
+                let rest = std::iter::from_fn(|| self.segments.blocking_recv()?.ok());
+                self.arrived = Some(rest.collect());
+                Err(failed.and_then(Result::err).map_or(SourceError::Ended(start), SourceError::Fetch))
+            }
+        }
+    }
+
+    /// The transfer failed, and some of what had arrived is not used yet.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.arrived.as_ref().is_some_and(|arrived| !self.rest.is_empty() || !arrived.is_empty())
     }
 
     /// The bytes of `range`, which the caller has bounded.

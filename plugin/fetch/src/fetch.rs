@@ -12,11 +12,9 @@ use crate::error::FetchError;
 use crate::lanes::Lanes;
 use crate::patience::{Budget, Patience, Retry};
 use crate::ranges::Wanted;
+use crate::segments::{CHANNEL, Output, Segments};
 use crate::transfer::{Stop, Transfer, WholeAnswer};
 use crate::whole;
-
-/// Segments that wait in the channel. Each is one read from a connection: some kB up to 400 kB.
-const CHANNEL: usize = 16;
 
 /// Bytes of a request while the bandwidth is not known.
 const UNMEASURED: u64 = 1 << 20;
@@ -25,8 +23,6 @@ const LEAST: u64 = 256 << 10;
 /// A request is to last for so many round trips, and for so long at least.
 const ROUND_TRIPS: u32 = 20;
 const LEAST_TIME: Duration = Duration::from_millis(250);
-
-pub(crate) type Output = mpsc::Sender<Result<Segment, FetchError>>;
 
 /// Some bytes of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,44 +62,33 @@ impl FetchOptions {
 
 /// Fetches `ranges` of `blob`, which must be sorted and must not overlap.
 ///
-/// Gives every byte of every range exactly once, in blob order; after an error nothing more. What fails and may
-/// pass is repeated, for what is missing. If ranges cannot be had, one whole body is read, and the wanted bytes
-/// are picked out of it: of the answer itself, where the registry answered a range with the whole blob. Dropping
-/// the receiver ends all requests. Must be called inside a tokio runtime.
-pub fn fetch(
-    blob: Blob,
-    ranges: Vec<ByteRange>,
-    options: FetchOptions,
-) -> mpsc::Receiver<Result<Segment, FetchError>> {
-    let (output, segments) = mpsc::channel(CHANNEL);
-    tokio::spawn(async move {
+/// Gives every byte of every range exactly once, in blob order. What fails and may pass is repeated, for what is
+/// missing. If ranges cannot be had, one whole body is read, and the wanted bytes are picked out of it: of the
+/// answer itself, where the registry answered a range with the whole blob. After an error comes what had arrived
+/// by then, in blob order and with gaps, and nothing more. Must be called inside a tokio runtime.
+pub fn fetch(blob: Blob, ranges: Vec<ByteRange>, options: FetchOptions) -> Segments {
+    Segments::from(|output| async move {
         if let Err(error) = run(blob, ranges, &options, &output).await {
             // The receiver may be gone already.
             let _ = output.send(Err(error)).await;
         }
-    });
-    segments
+    })
 }
 
 /// Fetches the whole blob as one stream. Otherwise like [`fetch`].
-pub fn fetch_all(blob: Blob, options: &FetchOptions) -> mpsc::Receiver<Result<Segment, FetchError>> {
+pub fn fetch_all(blob: Blob, options: &FetchOptions) -> Segments {
     everything(blob, None, options)
 }
 
-fn everything(
-    blob: Blob,
-    body: Option<Body>,
-    options: &FetchOptions,
-) -> mpsc::Receiver<Result<Segment, FetchError>> {
-    let (output, segments) = mpsc::channel(CHANNEL);
+fn everything(blob: Blob, body: Option<Body>, options: &FetchOptions) -> Segments {
     let patience = options.patience();
-    tokio::spawn(async move {
+    Segments::from(|output| async move {
         // Cannot fail: the range is the blob.
-        if let Ok(wanted) = Wanted::new(&blob, vec![ByteRange { start: 0, end: blob.size() }]) {
-            whole::run(&blob, wanted, body, WholeAnswer::Take, patience, &output).await;
+        if let Ok(mut wanted) = Wanted::new(&blob, vec![ByteRange { start: 0, end: blob.size() }]) {
+            // The receiver may be gone already.
+            let _ = whole::run(&blob, &mut wanted, body, WholeAnswer::Take, patience, &output).await;
         }
-    });
-    segments
+    })
 }
 
 /// What came for a part of a blob that is wanted before anything else.
@@ -112,7 +97,7 @@ pub enum First {
     /// Its bytes.
     Part(Bytes),
     /// The registry sends the whole blob instead: all of it, from its first byte, of the same answer.
-    Whole(mpsc::Receiver<Result<Segment, FetchError>>),
+    Whole(Segments),
 }
 
 /// Fetches `range`, without reading a whole body for it: if the registry sends one, the caller gets it.
@@ -160,6 +145,7 @@ async fn run(
         return Ok(());
     }
     let (mut body, mut way, mut retry) = (None, WholeAnswer::Take, options.retry.clone());
+    let mut arrived = Vec::new();
     if blob.has_ranges() != Some(false) {
         match by_ranges(&blob, &mut wanted, &mut lanes, options, output).await {
             Ok(()) => return Ok(()),
@@ -175,11 +161,20 @@ async fn run(
             }
         }
         // The others end before the whole body is read.
+        arrived = lanes.arrived();
         wanted.put_back(lanes.cancel());
     }
     tracing::info!(blob = %blob.digest(), origin = blob.origin(), "reading the whole blob instead of ranges");
     let patience = Patience::new(retry.clone(), Budget::new(&retry));
-    whole::run(&blob, wanted, body, way, patience, output).await;
+    if whole::run(&blob, &mut wanted, body, way, patience, output).await.is_err() {
+        // It cost its transfer: whoever tries again later need not ask for it again.
+        let missing = wanted.span().map_or(u64::MAX, |span| span.start);
+        for segment in arrived.into_iter().filter(|segment| segment.offset >= missing) {
+            if output.send(Ok(segment)).await.is_err() {
+                break;
+            }
+        }
+    }
     Ok(())
 }
 

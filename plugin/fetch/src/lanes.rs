@@ -127,6 +127,12 @@ impl Lanes {
         }
     }
 
+    /// What has arrived and was not handed on, in blob order.
+    pub(crate) fn arrived(&mut self) -> Vec<Segment> {
+        let arrived = self.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.arrived));
+        arrived.map(|(offset, data)| Segment { offset, data }).collect()
+    }
+
     /// Ends all requests; gives what was not handed on.
     pub(crate) fn cancel(&mut self) -> impl DoubleEndedIterator<Item = ByteRange> {
         std::mem::take(&mut self.lanes).into_iter().flat_map(|lane| lane.left)

@@ -14,6 +14,7 @@ mod lanes;
 mod patience;
 mod probe;
 mod ranges;
+mod segments;
 mod transfer;
 mod whole;
 
@@ -21,3 +22,4 @@ pub use error::FetchError;
 pub use fetch::{FetchOptions, First, Segment, fetch, fetch_all, fetch_first};
 pub use patience::Retry;
 pub use probe::{Probe, probe};
+pub use segments::{Segments, StopOnDrop};

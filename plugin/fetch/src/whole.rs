@@ -3,22 +3,26 @@
 use chunked_registry::{Blob, Body};
 
 use crate::error::FetchError;
-use crate::fetch::Output;
 use crate::patience::Patience;
 use crate::ranges::Wanted;
+use crate::segments::Output;
 use crate::transfer::{Stop, Transfer, WholeAnswer};
+
+/// The transfer failed, and the receiver was told.
+#[derive(Debug)]
+pub(crate) struct Failed;
 
 /// Hands on what is wanted, from `body` or, without one, from a body asked for now as `whole` says. Reads only as
 /// fast as the receiver takes.
 pub(crate) async fn run(
     blob: &Blob,
-    mut wanted: Wanted,
+    wanted: &mut Wanted,
     body: Option<Body>,
     whole: WholeAnswer,
     patience: Patience,
     output: &Output,
-) {
-    let Some(span) = wanted.span() else { return };
+) -> Result<(), Failed> {
+    let Some(span) = wanted.span() else { return Ok(()) };
     let mut transfer = Transfer::new(blob.clone(), vec![span], whole, patience);
     if let Some(body) = body {
         transfer.go_on_with(body);
@@ -28,10 +32,10 @@ pub(crate) async fn run(
         let piece = tokio::select! {
             biased;
             piece = transfer.next() => piece,
-            () = output.closed() => return,
+            () = output.closed() => return Ok(()),
         };
         let pieces = match piece {
-            None => return,
+            None => return Ok(()),
             Some(Ok(pieces)) => pieces,
             Some(Err(stop)) => {
                 let offset = wanted.span().map_or(span.end, |span| span.start);
@@ -40,12 +44,12 @@ pub(crate) async fn run(
                     // The receiver may be gone already.
                     let _ = output.send(Err(FetchError::Registry { offset, source })).await;
                 }
-                return;
+                return Err(Failed);
             }
         };
         for segment in pieces.iter().flat_map(|piece| wanted.pick(piece.offset, &piece.data)) {
             if output.send(Ok(segment)).await.is_err() {
-                return;
+                return Ok(());
             }
         }
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunked_core::ByteRange;
-use chunked_fetch::{FetchError, FetchOptions, First, Retry, Segment, fetch, fetch_all, fetch_first};
+use chunked_fetch::{
+    FetchError, FetchOptions, First, Retry, Segment, Segments, fetch, fetch_all, fetch_first,
+};
 use chunked_registry::{Blob, Client, ErrorKind};
 use proptest::prelude::*;
 use registry::{Quirk, Registry, client};
-use tokio::sync::mpsc::Receiver;
 
 const SIZE: u64 = 3_000_000;
 
@@ -47,7 +48,7 @@ fn some_ranges() -> Vec<ByteRange> {
     ]
 }
 
-async fn collect(mut segments: Receiver<Result<Segment, FetchError>>) -> Result<Vec<Segment>, FetchError> {
+async fn collect(mut segments: Segments) -> Result<Vec<Segment>, FetchError> {
     let mut all = Vec::new();
     while let Some(segment) = segments.recv().await {
         all.push(segment?);
@@ -256,6 +257,11 @@ async fn dropping_the_receiver_ends_all_requests() {
         segments.recv().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(segments);
+        no_open_bodies(&registry).await;
+        let mut segments = fetch(blob.clone(), vec![range(0, SIZE)], small());
+        drop(segments.stop_on_drop());
+        // As for a thread that reads them.
+        while segments.recv().await.is_some() {}
         no_open_bodies(&registry).await;
         let mut segments = fetch_all(blob, &small());
         let _ = tokio::time::timeout(Duration::from_millis(100), segments.recv()).await;

@@ -4,9 +4,8 @@ use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 use chunked_core::{ByteRange, Digest};
-use chunked_fetch::{FetchError, FetchOptions, Segment};
+use chunked_fetch::{FetchError, FetchOptions, Segments};
 use chunked_registry::{Client, Reference};
-use tokio::sync::mpsc::Receiver;
 
 use super::Referrer;
 use crate::document::{Descriptor, Document};
@@ -65,7 +64,7 @@ impl RegistrySource {
 #[derive(Debug)]
 pub(crate) struct Stream {
     blob: Digest,
-    segments: Receiver<Result<Segment, FetchError>>,
+    segments: Segments,
     rest: Bytes,
     failure: Option<FetchError>,
 }
