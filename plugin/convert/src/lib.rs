@@ -30,8 +30,8 @@ mod tree;
 mod writer;
 
 pub use chunked_format::{
-    ChunkStats, DEFAULT_LEVEL, FrameStats, Generation, Inspection, LEVELS, Outline, TocEntry, TocStats,
-    Verified,
+    ChunkStats, DEFAULT_LEVEL, Evidence, FrameStats, Generation, Inspection, LEVELS, Outline, TocEntry,
+    TocStats, Verified,
 };
 pub use convert::{SOURCE_DIGEST, VERSION, convert};
 pub use diff::{Diff, LayerDiff, Way, diff};

@@ -23,3 +23,5 @@ pub const ZSTD_CHUNKED_TARSPLIT: &str = "io.github.containers.zstd-chunked.tarsp
 pub const STARGZ_TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
 /// Layer annotation of old zstd:chunked generations (A, A').
 pub const OLD_ZSTD_CHUNKED_CHECKSUM: &str = "io.containers.zstd-chunked.manifest-checksum";
+/// Layer annotation of old zstd:chunked blobs (June 2023 to May 2024): digest of the tar-split. Only for looking at them.
+pub const ZSTD_CHUNKED_TARSPLIT_CHECKSUM: &str = "io.github.containers.zstd-chunked.tarsplit-checksum";

@@ -55,6 +55,9 @@ pub struct TocEntry {
     /// Offset in the blob of the first frame.
     #[serde(skip_serializing_if = "zero")]
     pub offset: u64,
+    /// Bytes of that frame's content before the file's; only stargz-snapshotter writes it.
+    #[serde(rename = "innerOffset", skip_serializing_if = "zero")]
+    pub inner_offset: u64,
     /// Offset in the blob behind the last frame.
     #[serde(rename = "endOffset", skip_serializing_if = "zero")]
     pub end_offset: u64,

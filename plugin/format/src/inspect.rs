@@ -1,8 +1,10 @@
 //! Looks at a local blob: what it is, what it consists of, and whether all of it is sound.
 
 mod chunks;
+mod claims;
 mod content;
 mod decoder;
+mod evidence;
 mod frames;
 mod generation;
 mod index;
@@ -18,6 +20,7 @@ use serde::Serialize;
 
 use crate::entry::TocEntry;
 pub use chunks::ChunkStats;
+pub use evidence::Evidence;
 pub use frames::FrameStats;
 pub use generation::Generation;
 use index::Index;
@@ -30,7 +33,7 @@ const TOLD: usize = 50;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InspectOptions {
     /// Decompress everything and check it: frame checksums, every file and chunk digest, the tar-split against the tar,
-    /// the TOC's metadata against the tar headers.
+    /// the TOC's metadata against the tar headers. Of older generations what they state of that ([`Evidence`]).
     pub verify: bool,
 }
 
@@ -53,6 +56,9 @@ pub struct Inspection {
     pub chunks: Option<ChunkStats>,
     /// What verification found; only if asked for.
     pub verified: Option<Verified>,
+    /// What was checked and what was not.
+    #[serde(flatten)]
+    pub evidence: Evidence,
     /// What is wrong; nothing in a sound blob. At most fifty, and then a line with the number of others.
     pub problems: Vec<String>,
     /// All entries of the TOC, in its order.
@@ -175,6 +181,11 @@ pub fn inspect(
     if let Some(index) = &index {
         index.check_frames(&frames, blob_size, &mut problems);
     }
+    let evidence = evidence::of(
+        index.as_ref(),
+        annotations.is_some(),
+        verified.as_ref().map(|(seen, files)| (seen, *files)),
+    );
     let (toc, entries) = index.map(Index::into_parts).unzip();
     Ok(Inspection {
         blob_size,
@@ -184,7 +195,8 @@ pub fn inspect(
         frames,
         toc,
         chunks,
-        verified,
+        verified: verified.map(|(verified, _)| verified),
+        evidence,
         problems: problems.finish(),
         entries: entries.unwrap_or_default(),
     })

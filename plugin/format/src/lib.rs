@@ -49,8 +49,8 @@ pub use chunked_toc as read;
 pub use entry::TocEntry;
 pub use error::WriteError;
 pub use inspect::{
-    ChunkStats, FrameStats, Generation, InspectError, InspectOptions, Inspection, Outline, TocStats,
-    Verified, inspect, outline,
+    ChunkStats, Evidence, FrameStats, Generation, InspectError, InspectOptions, Inspection, Outline,
+    TocStats, Verified, inspect, outline,
 };
 pub use options::{Cuts, DEFAULT_LEVEL, LEVELS, WriteOptions};
 pub use reason::Reason;

@@ -94,7 +94,7 @@ Examples:
   chunked-snapshotter inspect --files layer.zst
 
 Of an image only the tables of contents are read, by ranges; with --verify every byte is read and checked: digests of
-blobs, files and chunks, the tar-split against the tar, DiffIDs.
+blobs, files and chunks, the tar-split against the tar, DiffIDs. What was checked, and what could not be, is listed.
 
 Exit codes: 0 sound, 1 something is wrong or cannot be read, 2 wrong arguments."))]
 pub(crate) struct Inspect {

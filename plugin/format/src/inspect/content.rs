@@ -3,6 +3,7 @@
 use chunked_core::{Digest, Hasher};
 use chunked_toc::{LayerIndex, TocFile};
 
+use crate::inspect::claims::Claims;
 use crate::inspect::decoder::Pieces;
 use crate::inspect::frames::Visitor;
 use crate::inspect::index::Index;
@@ -35,6 +36,8 @@ pub(super) struct Content<'a> {
     whole: Sum,
     layer: Option<&'a LayerIndex>,
     split: Option<Split<'a>>,
+    /// What a TOC says that pullers do not go by.
+    claims: Option<Claims<'a>>,
     problems: &'a mut Problems,
     /// The next file of the TOC, and its next piece.
     file: usize,
@@ -55,12 +58,16 @@ pub(super) struct Content<'a> {
 impl<'a> Content<'a> {
     pub(super) fn new(index: Option<&'a Index>, problems: &'a mut Problems) -> Result<Self, InspectError> {
         let layer = index.and_then(|index| index.layer.as_ref());
-        let split = index.zip(layer).and_then(|(index, layer)| Split::new(layer, &index.entries, problems));
+        let split = index
+            .and_then(|index| index.tar_split().map(|split| (index, split)))
+            .and_then(|(index, split)| Split::new(split, &index.entries, problems));
+        let claims = index.filter(|_| layer.is_none()).map(|index| Claims::new(&index.entries, problems));
         Ok(Self {
             decoder: Pieces::new()?,
             whole: Sum::default(),
             layer,
             split,
+            claims,
             problems,
             file: 0,
             piece: 0,
@@ -75,13 +82,19 @@ impl<'a> Content<'a> {
         })
     }
 
-    pub(super) fn finish(mut self) -> Verified {
+    /// What was verified, and how many files have no digest.
+    pub(super) fn finish(mut self) -> (Verified, u64) {
         let headers = self.split.take().map_or(0, |split| split.finish(self.problems));
         while let Some(file) = self.current() {
             self.skip(file);
         }
+        let (mut files, mut chunks, mut without_digest) = (self.files, self.chunks, 0);
+        if let Some(mut claims) = self.claims.take() {
+            claims.finish(self.problems);
+            (files, chunks, without_digest) = (claims.files, claims.chunks, claims.without_digest);
+        }
         let (tar_size, diff_id) = self.whole.take();
-        Verified { diff_id, tar_size, files: self.files, chunks: self.chunks, headers }
+        (Verified { diff_id, tar_size, files, chunks, headers }, without_digest)
     }
 
     fn current(&self) -> Option<&'a TocFile> {
@@ -130,6 +143,9 @@ impl Visitor for Content<'_> {
             self.skip(file);
         }
         self.inside = self.current().is_some_and(|file| file.range.start <= offset);
+        if let Some(claims) = &mut self.claims {
+            claims.frame(offset, self.problems);
+        }
         self.decoder.restart()?;
         Ok(())
     }
@@ -139,7 +155,8 @@ impl Visitor for Content<'_> {
             return Ok(());
         }
         let (whole, file, piece) = (&mut self.whole, &mut self.file_sum, &mut self.piece_sum);
-        let (split, inside) = (&mut self.split, self.inside);
+        let (split, claims, inside) = (&mut self.split, &mut self.claims, self.inside);
+        let problems = &mut *self.problems;
         let outcome = self.decoder.feed(bytes, |content| {
             whole.add(content);
             if inside {
@@ -148,6 +165,9 @@ impl Visitor for Content<'_> {
             }
             if let Some(split) = split {
                 split.feed(content);
+            }
+            if let Some(claims) = claims {
+                claims.feed(content, problems);
             }
         });
         if let Err(error) = outcome {

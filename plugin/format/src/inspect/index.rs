@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, Digest, labels};
 use chunked_toc::{Annotations, FooterKind, Format, FrameRef, LayerIndex, TocError, limits};
 use serde::Deserialize;
 
 use crate::entry::TocEntry;
 use crate::inspect::decoder::decode;
+use crate::inspect::evidence::Stated;
 use crate::inspect::frames::FrameStats;
 use crate::inspect::{InspectError, Problems, TocStats};
 use crate::skippable;
@@ -24,6 +25,10 @@ pub(super) struct Index {
     pub footer: Option<FooterKind>,
     /// As a puller sees it; only of the current generation, and only if a puller would take it.
     pub layer: Option<LayerIndex>,
+    /// What there was to compare with.
+    pub stated: Stated,
+    /// The tar-split of a generation whose TOC does not authenticate it.
+    old_split: Option<(Vec<u8>, u64)>,
 }
 
 /// The TOC as a whole.
@@ -68,11 +73,17 @@ pub(super) fn find(
         return Ok(None);
     };
     let digest = Digest::of(&compressed);
-    if let Some(stated) = stated.filter(|stated| *stated != digest) {
+    let stated = stated.map(|stated| stated.to_string());
+    let stated = stated.or_else(|| annotations.and_then(toc_checksum).cloned());
+    if let Some(stated) = stated.as_ref().filter(|stated| !is(stated, digest)) {
         problems.add(format!("the TOC has digest {digest}, the annotations say {stated}"));
     }
+    let of_json = annotations.and_then(|annotations| annotations.get(labels::STARGZ_TOC_DIGEST));
     let (entries, split_digest) = match document(&compressed, toc.uncompressed) {
-        Ok(document) => {
+        Ok((document, digest)) => {
+            if let Some(stated) = of_json.filter(|stated| !is(stated, digest)) {
+                problems.add(format!("the TOC's JSON has digest {digest}, the annotations say {stated}"));
+            }
             if document.version != 1 {
                 problems.add(format!("TOC version {} is unknown", document.version));
             }
@@ -88,6 +99,26 @@ pub(super) fn find(
         Some(tar_split) => layer(blob, size, Annotations { toc_digest: digest, toc, tar_split }, problems)?,
         None => None,
     };
+    let mut stated = Stated { toc: stated.or(of_json.cloned()).is_some(), ..Stated::default() };
+    let mut old_split = None;
+    if let (false, Some(tar_split)) = (authenticated, tar_split) {
+        let limits = (limits::TAR_SPLIT_COMPRESSED_BYTES, limits::TAR_SPLIT_BYTES);
+        match bounded(blob, size, tar_split, limits.0, limits.1)? {
+            Some(bytes) => old_split = Some((bytes, tar_split.uncompressed)),
+            None => problems.add("the tar-split lies outside the blob, or is too long"),
+        }
+        let checksum =
+            annotations.and_then(|annotations| annotations.get(labels::ZSTD_CHUNKED_TARSPLIT_CHECKSUM));
+        if let (Some((bytes, _)), Some(checksum)) = (&old_split, checksum) {
+            stated.tar_split_by_annotation = true;
+            if !is(checksum, Digest::of(bytes)) {
+                problems.add(format!(
+                    "the tar-split does not have the digest that the annotations say, {checksum}"
+                ));
+            }
+        }
+    }
+    stated.tar_split = layer.is_some();
     let split = tar_split.unwrap_or(FrameRef { offset: 0, compressed: 0, uncompressed: 0 });
     let toc = TocStats {
         offset: toc.offset,
@@ -100,12 +131,18 @@ pub(super) fn find(
         tar_split_uncompressed: split.uncompressed,
         tar_split_authenticated: authenticated,
     };
-    Ok(Some(Index { toc, entries, footer: footer.map(|footer| footer.kind), layer }))
+    Ok(Some(Index { toc, entries, footer: footer.map(|footer| footer.kind), layer, stated, old_split }))
 }
 
 impl Index {
     pub(super) fn into_parts(self) -> (TocStats, Vec<TocEntry>) {
         (self.toc, self.entries)
+    }
+
+    /// The compressed tar-split that can be compared with the content, and its length uncompressed.
+    pub(super) fn tar_split(&self) -> Option<(&[u8], u64)> {
+        let current = self.layer.as_ref().map(|layer| (layer.tar_split.as_ref(), layer.tar_split_len));
+        current.or_else(|| self.old_split.as_ref().map(|(bytes, len)| (bytes.as_slice(), *len)))
     }
 
     /// TOC, tar-split and footer must be the last frames, and skippable ones, for clients that know nothing of them.
@@ -148,9 +185,20 @@ fn layer(
     }
 }
 
-fn document(compressed: &[u8], uncompressed: u64) -> io::Result<Document> {
+/// What annotations of any generation say that the compressed TOC's digest is.
+fn toc_checksum(annotations: &BTreeMap<String, String>) -> Option<&String> {
+    let keys = [labels::ZSTD_CHUNKED_CHECKSUM, labels::OLD_ZSTD_CHUNKED_CHECKSUM];
+    keys.into_iter().find_map(|key| annotations.get(key))
+}
+
+fn is(stated: &str, digest: Digest) -> bool {
+    stated.parse().is_ok_and(|stated: Digest| stated == digest)
+}
+
+/// The TOC, and the digest of its JSON.
+fn document(compressed: &[u8], uncompressed: u64) -> io::Result<(Document, Digest)> {
     let json = decode(compressed, uncompressed)?;
-    Ok(serde_json::from_slice(&json)?)
+    Ok((serde_json::from_slice(&json)?, Digest::of(&json)))
 }
 
 /// The compressed bytes of a document that lies in the blob and is not too long.

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde::Serialize;
 
 use super::chunks::{self, ChunkStats};
+use super::evidence::{self, Evidence};
 use super::generation::{self, Generation};
 use super::index::{self, Index};
 use super::{InspectError, Problems, TocStats};
@@ -24,6 +25,9 @@ pub struct Outline {
     pub toc: Option<TocStats>,
     /// Files and chunks, if there is a TOC.
     pub chunks: Option<ChunkStats>,
+    /// What was checked and what was not.
+    #[serde(flatten)]
+    pub evidence: Evidence,
     /// What is wrong with footer, TOC and tar-split.
     pub problems: Vec<String>,
     /// All entries of the TOC, in its order.
@@ -46,6 +50,7 @@ pub fn outline(
     let index = index::find(&mut blob, blob_size, annotations, &mut problems)?;
     let chunks = index.as_ref().map(|index| chunks::stats(&index.entries));
     let generation = generation::of(annotations, index.as_ref());
+    let evidence = evidence::of(index.as_ref(), annotations.is_some(), None);
     let (toc, entries) = index.map(Index::into_parts).unzip();
     Ok(Outline {
         blob_size,
@@ -53,6 +58,7 @@ pub fn outline(
         annotations: annotations.cloned().unwrap_or_default(),
         toc,
         chunks,
+        evidence,
         problems: problems.finish(),
         entries: entries.unwrap_or_default(),
     })

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chunked_toc::{LayerIndex, SplitItem, TarSplit};
+use chunked_toc::{SplitItem, TarSplit};
 use zstd::stream::read::Decoder;
 
 use crate::crc::{Crc64, crc64};
@@ -44,11 +44,11 @@ pub(super) struct Split<'a> {
 
 impl<'a> Split<'a> {
     pub(super) fn new(
-        layer: &'a LayerIndex,
+        (compressed, len): (&'a [u8], u64),
         entries: &'a [TocEntry],
         problems: &mut Problems,
     ) -> Option<Self> {
-        let items = match TarSplit::open(&layer.tar_split, layer.tar_split_len) {
+        let items = match TarSplit::open(compressed, len) {
             Ok(items) => items,
             Err(error) => {
                 problems.add(format!("tar-split: {error}"));

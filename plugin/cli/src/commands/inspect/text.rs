@@ -1,7 +1,8 @@
 //! An inspection for a person.
 
 use chunked_convert::{
-    ChunkStats, FrameStats, Generation, ImageInspection, Inspection, Seen, TocEntry, TocStats, Verified,
+    ChunkStats, Evidence, FrameStats, Generation, ImageInspection, Inspection, Seen, TocEntry, TocStats,
+    Verified,
 };
 use indicatif::HumanBytes;
 
@@ -25,14 +26,15 @@ pub(super) fn image(seen: &ImageInspection, with_files: bool) {
             Some(Seen::Whole(seen)) => inspection(seen),
             Some(Seen::Outline(seen)) => {
                 contents(&seen.generation, seen.toc.as_ref(), seen.chunks.as_ref());
+                evidence(&seen.evidence);
                 problems(&seen.problems);
             }
             None => {}
         }
         match layer.diff_id_matches {
-            Some(true) => println!("  content        has the DiffID"),
+            Some(true) => println!("  checked        the content has the DiffID of the image's config"),
             Some(false) => println!("  WRONG          its content does not have the DiffID"),
-            None => {}
+            None => println!("  not checked    DiffID: --verify reads everything"),
         }
         if with_files {
             files(layer.entries());
@@ -47,6 +49,7 @@ pub(super) fn inspection(seen: &Inspection) {
     if let Some(verified) = &seen.verified {
         proof(verified);
     }
+    evidence(&seen.evidence);
     problems(&seen.problems);
 }
 
@@ -105,6 +108,15 @@ fn proof(verified: &Verified) {
         HumanBytes(verified.tar_size),
         verified.diff_id
     );
+}
+
+fn evidence(evidence: &Evidence) {
+    for what in &evidence.checked {
+        println!("  checked        {}", clean(what));
+    }
+    for what in &evidence.not_checked {
+        println!("  not checked    {}", clean(what));
+    }
 }
 
 fn problems(problems: &[String]) {
