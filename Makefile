@@ -10,7 +10,7 @@ help:
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
-	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB"
+	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB; round trip of every corpus tar"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
 	@echo "make floor    an update's bytes at the registry against what is missing at least"
 	@echo "make bench-ranges  one range in a request against several, on short and long lines"
@@ -57,9 +57,10 @@ floor: build tools
 bench-ranges: build tools
 	integration/bench/ranges
 
-bench-writer: tools
+bench-writer: build tools
 	$(CARGO) build --release -p chunked-format --examples
 	integration/bench/writer
+	integration/bench/roundtrip
 
 fuzz:
 	fuzz/run

@@ -7,6 +7,8 @@ import subprocess
 import tarfile
 import time
 
+from memory import high_water
+
 GIB = 1 << 30
 
 
@@ -89,9 +91,3 @@ def measure(compress, inspect, directory):
         rows.append((name, size, wall, peak, os.path.getsize(blob), kind))
         os.unlink(blob)
     return rows
-
-
-def high_water(pid):
-    with open("/proc/%d/status" % pid) as f:
-        lines = [line for line in f if line.startswith("VmHWM")]
-    return int(lines[0].split()[1]) << 10 if lines else 0

@@ -108,12 +108,19 @@ def layout(directory, name, layers, command, architecture="amd64", diff_ids=None
 
 def layout_of_file(directory, name, tar):
     """An OCI layout of one uncompressed layer, a file that is moved there."""
-    with open(tar, "rb") as f:
-        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    layout_of_files(directory, name, [tar])
+
+
+def layout_of_files(directory, name, tars):
+    """As before, of several layers."""
     putter(directory)
-    size = os.path.getsize(tar)
-    os.rename(tar, os.path.join(directory, "blobs", "sha256", digest))
-    finish_layout(directory, name, [("sha256:" + digest, size)], ["/bin/hello"], "amd64", None)
+    layers = []
+    for tar in tars:
+        with open(tar, "rb") as f:
+            digest = hashlib.file_digest(f, "sha256").hexdigest()
+        layers.append(("sha256:" + digest, os.path.getsize(tar)))
+        os.rename(tar, os.path.join(directory, "blobs", "sha256", digest))
+    finish_layout(directory, name, layers, ["/bin/hello"], "amd64", None)
 
 
 def finish_layout(directory, name, tars, command, architecture, diff_ids):

@@ -272,3 +272,4 @@ def checks(lab, registry):
     yield "convert: the reference writer's layers are sound and left alone", reference_writer
     yield "convert: 100 000 files in bounded memory", lambda: converting.many_files(lab)
     yield "convert: a file of 5 GiB in bounded memory", lambda: converting.large_file(lab)
+    yield "convert: two layers of 1 GB at once in bounded memory", lambda: converting.two_large_layers(lab)

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 
+import debian
 import images
+import roundtrip
 from lab import BINARY, Failure, ROOT, TOOLS
 
 SEEDS = os.path.join(ROOT, "fuzz", "corpus", "writer")
@@ -49,6 +51,13 @@ def checks(lab, registry):
         if compared < 12 or plain < 12:
             raise Failure("only %d compared and %d plain" % (compared, plain))
 
+    def real_layer():
+        # The large ones take minutes: integration/bench/roundtrip.
+        layer = roundtrip.check(debian.layer("base", debian.BASE), lab.path("roundtrip"))
+        if layer["action"] != "converted":
+            raise Failure("not converted: %s" % layer)
+
+    yield "writer: a layer of Debian packages comes back, from any thread and zone", real_layer
     yield "writer: entries, chunks and tar-split are the reference's", expressible
 
 

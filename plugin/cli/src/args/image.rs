@@ -57,7 +57,7 @@ pub(crate) struct Convert {
     /// Threads that compress one layer. 0: one for each processor.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Layers at the same time.
+    /// Layers at the same time; each takes 256 MiB of memory at most, however large it is.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) layers: usize,
     /// Cut no chunks shorter than this many bytes. Default: cut where the other writers of the format cut, so that chunks
