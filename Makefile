@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index fuzz clean bench-ranges
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index bench-cuts fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint     fmt, clippy, cargo deny"
 	@echo "make latency  Stat and Commit with 10 000 snapshots"
 	@echo "make bench-index  look-ups, start-up and size of the index with 5 million files"
+	@echo "make bench-cuts   cutting 1 GB of large files of a layer that came whole into chunks"
 
 build:
 	$(CARGO) build --release -p chunked-snapshotter
@@ -44,6 +45,9 @@ check: build tools
 
 bench-index:
 	$(CARGO) bench -p chunked-store --bench index
+
+bench-cuts:
+	$(CARGO) bench -p chunked-store --bench cuts
 
 latency:
 	$(CARGO) bench -p chunked-snapshot --bench latency

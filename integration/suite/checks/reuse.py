@@ -12,7 +12,7 @@ import time
 import images
 import trees
 from checks.integrity import flipped
-from lab import BINARY, Failure, Node, run
+from lab import BINARY, Failure, Node, run, wait_for
 
 POSITION = "io.github.containers.zstd-chunked."
 FILESYSTEMS = ("ext4", "xfs", "btrfs")
@@ -237,6 +237,39 @@ def checks(lab, registry):
         stores.pull(two, to="tree")
         right_tree(layers, stores.path("tree"), stores.path("expected"))
 
+    def plain_then_chunked(format):
+        """A layer that came whole is cut in the background, and then gives its chunks."""
+        old = noise(400, 36 * MB)
+        new = edited(old, 5, 4096, 401)
+        layers = lambda data: [images.tar(lambda t: files(t, range(40), [("model", data)]))]
+        one = push("whole1", layers(old), [format])[format]
+        two = push("whole2", layers(new))["zstd:chunked"]
+        node = Node(lab, "2.4", [address], name="whole-" + format.split(":")[0])
+        try:
+            indexed = lambda: json.loads(run(BINARY, "status", "--address", node.ours, "--json").stdout)["indexed_chunks"]
+            start = time.monotonic()
+            node.nerdctl("pull", "-q", one.name)
+            wait_for("the chunks of a %s layer" % format, indexed)
+            waited = time.monotonic() - start
+            # The index outlives the daemon, and nothing is done twice.
+            before = indexed()
+            run(BINARY, "store", "verify", "--address", node.ours)
+            node.daemon.stop()
+            node.start_daemon()
+            run(BINARY, "store", "verify", "--address", node.ours)
+            if indexed() != before:
+                raise Failure("%d chunks before the restart, %d after" % (before, indexed()))
+            wire, _ = counted(lambda: node.nerdctl("pull", "-q", two.name))
+            size = two.manifest["layers"][0]["size"]
+            floor, metadata = Content(two).missing(Content(push("whole1", layers(old))["zstd:chunked"]))
+            print("    %s: %d chunks after %.1f s; %.2f %% of the next version fetched" % (format, before, waited, 100 * wire / size))
+            check_bytes("chunks of a %s layer" % format, wire, floor, metadata)
+            if wire > 0.05 * size:
+                raise Failure("%d of %d bytes fetched" % (wire, size))
+            right_view(node, two, layers(new))
+        finally:
+            node.stop()
+
     def repeats():
         twice, part = noise(21, 3 * MB), noise(22, 2 * MB)
         def layer(t):
@@ -399,6 +432,8 @@ def checks(lab, registry):
         for format in ("zstd:chunked", "gzip"):
             yield "the same content in other layers on %s, %s" % (filesystem, format), \
                 lambda f=filesystem, g=format: other_cuts(f, g, 0.10 if f == "ext4" else 0.03)
+    for format in ("gzip", "zstd"):
+        yield "a large file of a %s layer gives its unchanged chunks to a chunked one" % format, lambda f=format: plain_then_chunked(f)
     yield "what comes twice in a layer is fetched once", repeats
     yield "two pulls at once fetch each byte once", at_once
     yield "a pull that fails leaves those that wait for its files whole", one_fails

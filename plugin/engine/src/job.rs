@@ -387,7 +387,7 @@ impl Job {
         let files: Vec<_> =
             stored.map(|file| NewFile { path: file.path, digest: file.digest, size: file.size }).collect();
         let number = files.len() as u64;
-        let chunks = built.index.map(|index| crate::chunks::of(&index.toc, &files)).unwrap_or_default();
+        let chunks = built.index.map(|index| crate::chunks::of(&index.toc, &files));
         let new = NewLayer {
             diff_id: self.layer.diff_id,
             flavour: self.flavour,

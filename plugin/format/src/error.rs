@@ -2,7 +2,9 @@
 
 use std::io;
 
-use crate::options::{Cuts, LEVELS};
+use chunked_cuts::Cuts;
+
+use crate::options::LEVELS;
 
 /// Why nothing, or only a part, was written. What a tar holds is never an error: see [`Reason`](crate::Reason).
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,6 @@
 //! ```
 
 mod crc;
-mod cuts;
 mod entry;
 mod error;
 mod header;
@@ -44,6 +43,7 @@ mod time;
 mod writer;
 
 pub use chunked_core::{ByteRange, Digest};
+pub use chunked_cuts::Cuts;
 /// Finding files and chunks in a blob by its TOC, without I/O: the reader of this format.
 pub use chunked_toc as read;
 pub use entry::TocEntry;
@@ -52,6 +52,6 @@ pub use inspect::{
     ChunkStats, Evidence, FrameStats, Generation, InspectError, InspectOptions, Inspection, Outline,
     TocStats, Verified, inspect, outline,
 };
-pub use options::{Cuts, DEFAULT_LEVEL, LEVELS, WriteOptions};
+pub use options::{DEFAULT_LEVEL, LEVELS, WriteOptions};
 pub use reason::Reason;
 pub use writer::{Outcome, Stats, Written, write};

@@ -23,9 +23,10 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 use chunked_core::Digest;
+use chunked_cuts::Cuts;
 
 use crate::error::WriteError;
-use crate::options::{Cuts, LEVELS, WriteOptions};
+use crate::options::{LEVELS, WriteOptions};
 use crate::reason::Reason;
 
 /// Largest frame, in bytes of tar.

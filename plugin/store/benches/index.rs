@@ -40,7 +40,7 @@ fn layer(store: &Store, n: u64, files: u64) {
         path: listed[f].path.clone(),
         offset: 4096,
     };
-    let chunks = (0..listed.len() / 5).map(chunk).collect();
+    let chunks = Some((0..listed.len() / 5).map(chunk).collect());
     let new = NewLayer {
         diff_id: digest(u64::MAX / 2 + n),
         flavour: Flavour::Upper,

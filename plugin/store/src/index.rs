@@ -7,7 +7,7 @@
 mod check;
 mod lookup;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::list::{Entries, Entry, List};
 
 pub(crate) use lookup::Hit;
 
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS files (
@@ -37,9 +37,12 @@ CREATE TABLE IF NOT EXISTS chunks (
 CREATE TABLE IF NOT EXISTS layers (
     id     INTEGER PRIMARY KEY,
     files  INTEGER NOT NULL,
-    chunks INTEGER NOT NULL
+    chunks INTEGER NOT NULL,
+    cut    INTEGER NOT NULL -- 0: large files of it have no chunks here yet
 ) STRICT;
 ";
+/// From version 3 on only this was added.
+const FROM_3: &str = "ALTER TABLE layers ADD COLUMN cut INTEGER NOT NULL DEFAULT 0";
 const DROP: &str = "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS layers";
 
 /// The index, with one connection for writing and one for reading. `None`: it could not be opened, work
@@ -72,12 +75,13 @@ impl Index {
         }
     }
 
-    /// The layers whose files are all here.
-    pub(crate) fn layers(&self) -> HashSet<u64> {
-        let mut indexed = HashSet::new();
+    /// The layers whose files are all here, and whether the chunks of their large files are, too.
+    pub(crate) fn layers(&self) -> HashMap<u64, bool> {
+        let mut indexed = HashMap::new();
         self.change("list layers", |connection| {
-            let mut statement = connection.prepare("SELECT id FROM layers")?;
-            indexed = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let mut statement = connection.prepare("SELECT id, cut FROM layers")?;
+            indexed =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
             Ok(())
         });
         indexed
@@ -110,8 +114,21 @@ impl Index {
                 layer,
                 &mut entries.chunks,
             )?;
-            let counts = params![layer, entries.files.len(), entries.chunks.len()];
-            transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)", counts)?;
+            let counts = params![layer, entries.files.len(), entries.chunks.len(), entries.cut];
+            transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3, ?4)", counts)?;
+            transaction.commit()
+        });
+    }
+
+    /// Adds the chunks of a layer whose files are here; nothing if they are not, or not any more.
+    pub(crate) fn insert_chunks(&self, layer: u64, mut chunks: Vec<Entry>) {
+        self.change("add chunks", |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let counts = params![layer, chunks.len()];
+            if transaction.execute("UPDATE layers SET chunks = ?2, cut = 1 WHERE id = ?1", counts)? == 0 {
+                return Ok(());
+            }
+            put(&transaction, "INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3)", layer, &mut chunks)?;
             transaction.commit()
         });
     }
@@ -187,8 +204,10 @@ fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
     write.pragma_update(None, "synchronous", "OFF")?;
     let transaction = write.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != VERSION {
-        transaction.execute_batch(DROP)?;
+    match version {
+        VERSION => {}
+        3 => transaction.execute_batch(FROM_3)?,
+        _ => transaction.execute_batch(DROP)?,
     }
     transaction.execute_batch(SCHEMA)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

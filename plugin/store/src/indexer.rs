@@ -1,11 +1,14 @@
-//! Fills the index where it lacks something: after it was lost or its layout changed, and with the files of
-//! snapshots that containerd committed itself (`nerdctl commit`, `build`, `load`), which only reading tells.
+//! Fills the index where it lacks something: after it was lost or its layout changed, with the files of
+//! snapshots that containerd committed itself (`nerdctl commit`, `build`, `load`), which only reading tells, and
+//! with the chunks of large files in layers that came without a TOC ([`cuts`]).
 //!
 //! There is no list of work to lose: what is missing is what rows and index do not agree on. So a restart goes on
 //! with the snapshot at which it was. One snapshot is in work at a time, at the lowest CPU priority, and three
 //! quarters of the time nothing happens.
 
-use std::collections::HashSet;
+mod cuts;
+
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,12 +18,13 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{Advice, FileType};
 
 use crate::error::{StoreError, at};
-use crate::layer::NewFile;
+use crate::layer::{NewChunk, NewFile};
 use crate::list;
 use crate::origins::LOCAL;
 use crate::snapshot;
 use crate::store::{Inner, Store};
 use crate::tree::{self, Tree};
+use cuts::Chunks;
 
 /// Work between two pauses, and the pause for each unit of it.
 const STRETCH: Duration = Duration::from_millis(20);
@@ -112,7 +116,8 @@ impl Store {
         Ok(Indexer { inner: Arc::clone(&self.inner), thread: Some(thread) })
     }
 
-    /// Completes the index now, without pauses. Gives the number of layers and snapshots that were added.
+    /// Completes the index now, without pauses. Gives the number of layers and snapshots that were added, and of
+    /// those whose large files were cut.
     ///
     /// # Errors
     /// When the database fails.
@@ -129,7 +134,9 @@ fn run(inner: &Arc<Inner>) {
         let mut pace = Pace { signal: Some(&inner.indexing), since: Instant::now() };
         match inner.complete_index(&mut hopeless, &mut pace) {
             Ok(0) => {}
-            Ok(added) => tracing::info!(added, "indexed layers and snapshots in the background"),
+            Ok(added) => {
+                tracing::info!(added, "indexed layers and snapshots, or their chunks, in the background");
+            }
             Err(error) => tracing::warn!(%error, "indexing in the background failed, next try later"),
         }
         if !inner.indexing.wait() {
@@ -137,6 +144,17 @@ fn run(inner: &Arc<Inner>) {
         }
         inner.indexing.sleep(SETTLE);
     }
+}
+
+/// What the index lacks of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lacks {
+    /// Everything, but the list is there.
+    Rows,
+    /// Everything, and perhaps the list.
+    All,
+    /// Chunks of the large files.
+    Chunks,
 }
 
 /// Rests between stretches of work; without a signal never.
@@ -172,37 +190,59 @@ impl Inner {
         let committed = self.database.read(snapshot::committed_directories)?;
         let indexed = self.index.layers();
         let known = Arc::clone(&self.layers.read());
-        for gone in indexed.iter().filter(|id| !known.contains_key(id)) {
+        for gone in indexed.keys().filter(|id| !known.contains_key(id)) {
             self.index.remove(*gone, &self.layout.trash().join(gone.to_string()));
             if pace.rest().is_err() {
                 return Ok(0);
             }
         }
-        let mut added = 0;
-        let layers = known.keys().filter(|id| !committed.contains(id));
-        let lacking = layers.chain(&committed).filter(|id| !indexed.contains(id) || !known.contains_key(id));
-        for id in lacking {
+        let here: BTreeSet<u64> = known.keys().chain(&committed).copied().collect();
+        let lacking = here.iter().filter(|id| !indexed.contains_key(id) || !known.contains_key(id));
+        let lists = lacking.map(|id| (if committed.contains(id) { Lacks::All } else { Lacks::Rows }, *id));
+        let mut work: Vec<_> = lists.collect();
+        // First what is done quickly.
+        work.sort_unstable();
+        let mut done = self.fill(&work, hopeless, pace);
+        let indexed = self.index.layers();
+        let uncut = here.iter().filter(|id| indexed.get(id) == Some(&false));
+        let work: Vec<_> = uncut.map(|id| (Lacks::Chunks, *id)).collect();
+        done += self.fill(&work, hopeless, pace);
+        Ok(done)
+    }
+
+    /// Gives the number of those that lack nothing of it any more.
+    fn fill(
+        self: &Arc<Self>,
+        work: &[(Lacks, u64)],
+        hopeless: &mut HashSet<u64>,
+        pace: &mut Pace<'_>,
+    ) -> usize {
+        let mut filled = 0;
+        for (lacks, id) in work {
             if pace.stopped() {
                 break;
             }
             if hopeless.contains(id) {
                 continue;
             }
-            let done =
-                if committed.contains(id) { self.read_snapshot(*id, pace) } else { self.read_list(*id) };
+            let done = match lacks {
+                Lacks::Rows => self.read_list(*id),
+                Lacks::All => self.read_snapshot(*id, pace),
+                Lacks::Chunks => self.cut(*id, pace),
+            };
             match done {
-                Ok(()) => added += 1,
+                Ok(()) => filled += 1,
                 // Stopped, or removed meanwhile.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound) => {}
                 Err(error) => {
-                    tracing::warn!(layer = id, %error, "files of this layer are not reused");
+                    tracing::warn!(layer = id, ?lacks, %error, "contents of this layer are not reused");
                     hopeless.insert(*id);
                 }
             }
             let _ = pace.rest();
         }
-        Ok(added)
+        filled
     }
 
     fn read_list(&self, id: u64) -> io::Result<()> {
@@ -217,11 +257,8 @@ impl Inner {
         let entries = match list::List::read(&dir) {
             Ok(list) => list.entries(),
             Err(_) => {
-                let files = hash_all(&Tree::open(&self.layout.fs(id))?, pace)?;
-                let new = dir.join(list::NEW);
-                let entries = list::write_to(&new, &files, &[])?;
-                std::fs::rename(&new, dir.join(list::NAME))?;
-                entries
+                let (files, chunks) = hash_all(&Tree::open(&self.layout.fs(id))?, pace)?;
+                list::replace(&dir, &files, &chunks, self.options.sync)?
             }
         };
         self.index.insert(id, entries);
@@ -243,8 +280,10 @@ impl Inner {
     }
 }
 
-fn hash_all(tree: &Tree, pace: &mut Pace<'_>) -> io::Result<Vec<NewFile>> {
+/// Every file with its digest, and the chunks of the large ones.
+fn hash_all(tree: &Tree, pace: &mut Pace<'_>) -> io::Result<(Vec<NewFile>, Vec<NewChunk>)> {
     let mut files = Vec::new();
+    let mut chunks = Chunks::default();
     let mut pending = vec![Vec::new()];
     while let Some(dir) = pending.pop() {
         for node in tree.list(&dir)? {
@@ -252,7 +291,14 @@ fn hash_all(tree: &Tree, pace: &mut Pace<'_>) -> io::Result<Vec<NewFile>> {
                 FileType::Directory => pending.push(node.path),
                 FileType::RegularFile if files.len() < MAX_FILES => {
                     let mut file = tree.file(&node.path)?;
-                    let (digest, size) = tree::digest(&mut file, |_| pace.rest())?;
+                    let mut cutting = (file.metadata()?.len() > list::LARGE).then(|| chunks.begin());
+                    let (digest, size) = tree::digest(&mut file, |bytes| {
+                        cutting.iter_mut().for_each(|cutting| cutting.feed(bytes));
+                        pace.rest()
+                    })?;
+                    if let Some(cutting) = cutting {
+                        chunks.end(cutting, &node.path);
+                    }
                     // What nobody else asked for need not stay in memory.
                     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
                     if size > 0 {
@@ -264,7 +310,7 @@ fn hash_all(tree: &Tree, pace: &mut Pace<'_>) -> io::Result<Vec<NewFile>> {
             pace.rest()?;
         }
     }
-    Ok(files)
+    Ok((files, chunks.into_list()))
 }
 
 #[cfg(test)]

@@ -80,8 +80,9 @@ pub struct NewLayer {
     pub shared: Usage,
     /// Regular files worth finding again.
     pub files: Vec<NewFile>,
-    /// Parts of them worth finding again; best left empty for files of a single chunk.
-    pub chunks: Vec<NewChunk>,
+    /// Parts of them worth finding again; best without files of a single chunk. `None`: nobody knows them, and the
+    /// indexer cuts the large files (see [`crate::Store::start_indexer`]).
+    pub chunks: Option<Vec<NewChunk>>,
     /// Registry it was pulled from, as host or host:port. `None`: not from a registry; only look-ups that
     /// allow any origin find its files.
     pub origin: Option<String>,

@@ -1,10 +1,10 @@
 //! The list in a layer's directory of what other layers can take from it: its files, and chunks of its large
 //! files. The index holds only keys and positions in this list; digests, lengths and paths stay here, once.
 //!
-//! `chunked-files-2\n`; length of all file records (u64 LE); per file digest (32 bytes), length (u64 LE), path
+//! `chunked-files-3\n`; length of all file records (u64 LE); per file digest (32 bytes), length (u64 LE), path
 //! length (u16 LE), path; then per chunk digest (32 bytes), length, offset in its file and position of the
-//! file's record in this list (u64 LE each); then the SHA-256 of all before. Version 1 had neither the length
-//! nor chunks.
+//! file's record in this list (u64 LE each); then the SHA-256 of all before. Version 2 is the same, but says nothing
+//! of files that are not cut into chunks yet; version 1 had neither the length nor chunks.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,10 +20,11 @@ use crate::layer::{NewChunk, NewFile};
 pub(crate) const NAME: &str = "files";
 
 /// Its name while it is written for a directory that is in use.
-pub(crate) const NEW: &str = "files.new";
+const NEW: &str = "files.new";
 
 const MAGIC_1: &[u8] = b"chunked-files-1\n";
 const MAGIC_2: &[u8] = b"chunked-files-2\n";
+const MAGIC_3: &[u8] = b"chunked-files-3\n";
 /// Largest list accepted, in bytes: far above what limits on layers allow.
 const MAX: u64 = 1 << 30;
 /// Bytes of a file record before its path, and of a chunk record.
@@ -31,6 +32,9 @@ const FILE_HEAD: usize = 42;
 const CHUNK: usize = 56;
 /// Read at once for one file record: most paths are shorter than what this leaves.
 const GUESS: usize = 512;
+
+/// Files longer than this have several chunks as a rule, in bytes.
+pub(crate) const LARGE: u64 = 64 << 10;
 
 /// Where in a list a file or chunk is, under the key that the index finds it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +49,8 @@ pub(crate) struct Entry {
 pub(crate) struct Entries {
     pub(crate) files: Vec<Entry>,
     pub(crate) chunks: Vec<Entry>,
+    /// Chunks of all large files are in the list.
+    pub(crate) cut: bool,
 }
 
 /// A chunk's record.
@@ -68,19 +74,21 @@ pub(crate) fn key(digest: &Digest, size: u64) -> i64 {
 }
 
 /// Writes the list into `dir`. It becomes durable with the layer's data. Chunks of files that are not in
-/// `files` are left out, and so are paths too long for any system call.
-pub(crate) fn write(dir: &Path, files: &[NewFile], chunks: &[NewChunk]) -> io::Result<Entries> {
+/// `files` are left out, and so are paths too long for any system call. Without `chunks`, large files are still
+/// to be cut.
+pub(crate) fn write(dir: &Path, files: &[NewFile], chunks: Option<&[NewChunk]>) -> io::Result<Entries> {
     write_to(&dir.join(NAME), files, chunks)
 }
 
 /// As [`write`], to this path.
-pub(crate) fn write_to(path: &Path, files: &[NewFile], chunks: &[NewChunk]) -> io::Result<Entries> {
+fn write_to(path: &Path, files: &[NewFile], chunks: Option<&[NewChunk]>) -> io::Result<Entries> {
+    let cut = chunks.is_some() || !files.iter().any(|file| file.size > LARGE);
     let fits = |file: &&NewFile| u16::try_from(file.path.len()).is_ok();
     let len: usize = files.iter().filter(fits).map(|file| FILE_HEAD + file.path.len()).sum();
     let mut out = Out { to: BufWriter::new(File::create(path)?), hasher: Hasher::new(), at: 0 };
-    out.put(MAGIC_2)?;
+    out.put(if cut { MAGIC_3 } else { MAGIC_2 })?;
     out.put(&(len as u64).to_le_bytes())?;
-    let mut entries = Entries::default();
+    let mut entries = Entries { cut, ..Entries::default() };
     let mut positions = HashMap::new();
     for file in files.iter().filter(fits) {
         let len = u16::try_from(file.path.len()).unwrap_or(u16::MAX);
@@ -91,7 +99,7 @@ pub(crate) fn write_to(path: &Path, files: &[NewFile], chunks: &[NewChunk]) -> i
         out.put(&len.to_le_bytes())?;
         out.put(&file.path)?;
     }
-    for chunk in chunks {
+    for chunk in chunks.unwrap_or_default() {
         let Some(file) = positions.get(chunk.path.as_slice()) else { continue };
         entries.chunks.push(Entry { key: key(&chunk.digest, chunk.size), at: out.at });
         out.put(chunk.digest.as_bytes())?;
@@ -101,6 +109,18 @@ pub(crate) fn write_to(path: &Path, files: &[NewFile], chunks: &[NewChunk]) -> i
     }
     out.to.write_all(out.hasher.finish().as_bytes())?;
     out.to.flush()?;
+    Ok(entries)
+}
+
+/// Writes the list of a directory that is in use anew, with the chunks of its large files, and durably if `sync`: at
+/// no time is there none.
+pub(crate) fn replace(dir: &Path, files: &[NewFile], chunks: &[NewChunk], sync: bool) -> io::Result<Entries> {
+    let new = dir.join(NEW);
+    let entries = write_to(&new, files, Some(chunks))?;
+    if sync {
+        File::open(&new)?.sync_data()?;
+    }
+    std::fs::rename(&new, dir.join(NAME))?;
     Ok(entries)
 }
 
@@ -143,7 +163,7 @@ impl List {
         bytes.truncate(body);
         let files = match bytes.get(..MAGIC_2.len())? {
             MAGIC_1 => (MAGIC_1.len(), body),
-            MAGIC_2 => {
+            MAGIC_2 | MAGIC_3 => {
                 let start = MAGIC_2.len() + 8;
                 let len = number(bytes.get(MAGIC_2.len()..start)?)?;
                 (start, start.checked_add(usize::try_from(len).ok()?)?)
@@ -158,6 +178,19 @@ impl List {
             at += FILE_HEAD + file(list.bytes.get(at..files.1)?)?.path.len();
         }
         list.bytes.get(files.1..)?.len().is_multiple_of(CHUNK).then_some(list)
+    }
+
+    /// Chunks of all large files are in the list.
+    pub(crate) fn is_cut(&self) -> bool {
+        // Before version 3, chunks came with a TOC, and then all of them.
+        self.bytes.starts_with(MAGIC_3)
+            || self.chunks().next().is_some()
+            || !self.files().any(|(_, file)| file.size > LARGE)
+    }
+
+    /// A list written anew has the files' records where they are in this one.
+    pub(crate) fn keeps_positions(&self) -> bool {
+        !self.bytes.starts_with(MAGIC_1)
     }
 
     /// Files, each with its record's position.
@@ -183,6 +216,7 @@ impl List {
         Entries {
             files: self.files().map(|(at, f)| Entry { key: key(&f.digest, f.size), at }).collect(),
             chunks: self.chunks().map(|(at, c)| Entry { key: key(&c.digest, c.size), at }).collect(),
+            cut: self.is_cut(),
         }
     }
 }

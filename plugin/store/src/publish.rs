@@ -37,7 +37,7 @@ pub(crate) fn commit(
         shared: layer.shared,
     };
     marker::write(staging.dir(), &row)?;
-    let entries = list::write(staging.dir(), &layer.files, &layer.chunks)
+    let entries = list::write(staging.dir(), &layer.files, layer.chunks.as_deref())
         .map_err(at("write list of files in", staging.dir()))?;
     write_out(inner)?;
     // Another job may have finished the same layer meanwhile, for the other place in the stack.
@@ -48,7 +48,11 @@ pub(crate) fn commit(
     let pin = publish(inner, staging, &row)?;
     drop(one_at_a_time);
     inner.database.sync()?;
+    let cut = entries.cut;
     inner.index.insert(row.id, entries);
+    if !cut {
+        inner.indexing.work();
+    }
     Ok(pin)
 }
 

@@ -7,8 +7,8 @@ use chunked_core::{Digest, chain_id};
 use tempfile::TempDir;
 
 use crate::{
-    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Snapshot, Store,
-    StoreOptions, Usage,
+    Adoption, Flavour, Keep, Kind, Labels, LayerPin, NewFile, NewLayer, NewSnapshot, Problem, Snapshot,
+    Store, StoreOptions, Usage, Verified, VerifyOptions, Watch,
 };
 
 /// A store below a temporary directory, that can be closed and opened again.
@@ -63,7 +63,7 @@ pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl
         inodes: 4,
         shared: Usage::default(),
         files: vec![file],
-        chunks: Vec::new(),
+        chunks: Some(Vec::new()),
         origin: None,
     };
     store.commit_layer(staging, new).unwrap()
@@ -87,4 +87,19 @@ pub(crate) fn create(
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// How much is wrong with the store.
+pub(crate) fn problems(store: &Store) -> u64 {
+    struct Counted;
+    impl Watch for Counted {
+        fn progress(&mut self, _: &Verified) -> bool {
+            true
+        }
+
+        fn problem(&mut self, _: &Problem) -> bool {
+            true
+        }
+    }
+    store.verify(VerifyOptions { contents: true, repair: false }, &mut Counted).unwrap().problems
 }

@@ -340,7 +340,7 @@ impl Inner {
     /// Takes a damaged layer's files out of the index, for good: as a layer without any.
     fn forget_content(&self, id: u64) {
         self.index.remove(id, &self.layout.snapshot(id));
-        self.index.insert(id, crate::list::Entries::default());
+        self.index.insert(id, crate::list::Entries { cut: true, ..Default::default() });
     }
 }
 

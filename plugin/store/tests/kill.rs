@@ -75,7 +75,7 @@ fn layer(store: &Store, name: &str) -> LayerPin {
         inodes: 3,
         shared: Usage::default(),
         files: vec![file],
-        chunks: Vec::new(),
+        chunks: Some(Vec::new()),
         origin: None,
     };
     store.commit_layer(staging, new).unwrap()

@@ -93,7 +93,7 @@ fn build(store: &Store, layer: u64) -> (LayerPin, usize) {
         inodes: FILES + 1,
         shared: Usage { bytes: reused as u64 * 4096, inodes: reused as u64 },
         files: wanted.iter().enumerate().map(file).collect(),
-        chunks: Vec::new(),
+        chunks: Some(Vec::new()),
         origin: Some("registry.example".to_owned()),
     };
     (store.commit_layer(staging, new).unwrap(), reused)

@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use chunked_core::Digest;
+use chunked_cuts::Cuts;
 
 use crate::entry::TocEntry;
 use crate::error::WriteError;
 use crate::header::{BLOCK, clean};
-use crate::options::Cuts;
 use crate::reason::Reason;
 use crate::writer::flow::{Flow, Step};
 use crate::writer::input::Input;

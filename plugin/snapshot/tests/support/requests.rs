@@ -71,7 +71,7 @@ impl RemoteLayers for TwoLayers {
                     inodes: 2,
                     shared: Usage::default(),
                     files: Vec::new(),
-                    chunks: Vec::new(),
+                    chunks: Some(Vec::new()),
                     origin: None,
                 },
             );

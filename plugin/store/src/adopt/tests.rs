@@ -272,7 +272,7 @@ fn flavours_are_not_mixed_up() {
             inodes: 1,
             shared: Usage::default(),
             files: Vec::new(),
-            chunks: Vec::new(),
+            chunks: Some(Vec::new()),
             origin: None,
         };
         store.commit_layer(store.stage().unwrap(), new).unwrap()

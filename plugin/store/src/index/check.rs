@@ -32,17 +32,20 @@ impl Index {
     }
 
     /// How many of these entries of a layer are not here. A layer that was never indexed lacks nothing: the indexer
-    /// comes to it; nor does one that is kept out.
+    /// comes to it, and to chunks that are only in the list; nor does one that is kept out.
     pub(crate) fn lacking(&self, layer: u64, mut entries: Entries) -> usize {
         let mut lacking = 0;
         let result = self.check(|db| {
-            let counts = db
-                .prepare("SELECT files + chunks FROM layers WHERE id = ?1")?
-                .query_row([layer], |row| row.get::<_, u64>(0));
-            if matches!(counts, Err(rusqlite::Error::QueryReturnedNoRows) | Ok(0)) {
+            let row = db
+                .prepare("SELECT files + chunks, cut FROM layers WHERE id = ?1")?
+                .query_row([layer], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, bool>(1)?)));
+            if matches!(row, Err(rusqlite::Error::QueryReturnedNoRows) | Ok((0, _))) {
                 return Ok(());
             }
-            counts?;
+            let (_, cut) = row?;
+            if !cut {
+                entries.chunks.clear();
+            }
             for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
                 entries.sort_unstable();
                 let sql = format!("SELECT 1 FROM {table} WHERE key = ?1 AND layer = ?2 AND at = ?3");

@@ -19,7 +19,7 @@ fn some() -> (Vec<NewFile>, Vec<NewChunk>) {
 fn reads_back_whole_and_by_record() {
     let dir = tempfile::tempdir().unwrap();
     let (files, chunks) = some();
-    let entries = write(dir.path(), &files, &chunks).unwrap();
+    let entries = write(dir.path(), &files, Some(&chunks)).unwrap();
     let list = List::read(dir.path()).unwrap();
     assert_eq!(list.entries(), entries);
     assert_eq!(list.files().map(|(_, file)| file).collect::<Vec<_>>(), files);
@@ -57,7 +57,7 @@ fn reads_lists_of_the_first_version() {
 fn damage_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let (files, chunks) = some();
-    write(dir.path(), &files[..3], &chunks[..2]).unwrap();
+    write(dir.path(), &files[..3], Some(&chunks[..2])).unwrap();
     let good = std::fs::read(dir.path().join(NAME)).unwrap();
     assert!(List::parse(good.clone()).is_some());
     for position in 0..good.len() {
@@ -87,6 +87,30 @@ fn chunks_of_unknown_files_and_endless_paths_are_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let long = NewFile { path: vec![b'a'; 70_000], digest: Digest::of(b""), size: 0 };
     let chunk = NewChunk { digest: Digest::of(b"c"), size: 1, path: b"none".to_vec(), offset: 0 };
-    assert_eq!(write(dir.path(), &[long], &[chunk]).unwrap(), Entries::default());
-    assert_eq!(List::read(dir.path()).unwrap().entries(), Entries::default());
+    let none = Entries { cut: true, ..Entries::default() };
+    assert_eq!(write(dir.path(), &[long], Some(&[chunk])).unwrap(), none);
+    assert_eq!(List::read(dir.path()).unwrap().entries(), none);
+}
+
+#[test]
+fn large_files_without_chunks_are_to_be_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |size| NewFile { path: b"f".to_vec(), digest: Digest::of(b""), size };
+    for (size, chunks, cut) in
+        [(LARGE, None, true), (LARGE + 1, None, false), (LARGE + 1, Some([].as_slice()), true)]
+    {
+        assert_eq!(write(dir.path(), &[file(size)], chunks).unwrap().cut, cut);
+        assert_eq!(List::read(dir.path()).unwrap().is_cut(), cut);
+    }
+    // The second version, where only a TOC's chunks tell.
+    let chunk = NewChunk { digest: Digest::of(b"c"), size: 1, path: b"f".to_vec(), offset: 0 };
+    for chunks in [vec![], vec![chunk]] {
+        write(dir.path(), &[file(LARGE + 1)], Some(&chunks)).unwrap();
+        let mut bytes = std::fs::read(dir.path().join(NAME)).unwrap();
+        bytes[..MAGIC_2.len()].copy_from_slice(MAGIC_2);
+        let body = bytes.len() - 32;
+        let sum = Digest::of(&bytes[..body]);
+        bytes[body..].copy_from_slice(sum.as_bytes());
+        assert_eq!(List::parse(bytes).unwrap().is_cut(), !chunks.is_empty());
+    }
 }

@@ -20,7 +20,7 @@ fn pulled(store: &Store, name: &str, origin: &str) -> crate::LayerPin {
         inodes: 2,
         shared: Usage::default(),
         files: vec![file],
-        chunks: Vec::new(),
+        chunks: Some(Vec::new()),
         origin: Some(origin.to_owned()),
     };
     store.commit_layer(store.stage().unwrap(), new).unwrap()

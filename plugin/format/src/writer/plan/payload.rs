@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
+use chunked_cuts::{Cut, Cutter};
 
-use crate::cuts::{Cut, Cutter};
 use crate::entry::TocEntry;
 use crate::error::WriteError;
 use crate::reason::Reason;

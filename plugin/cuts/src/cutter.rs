@@ -1,16 +1,14 @@
-//! Where a file is cut into chunks (zstd-chunked.md §7).
-
-mod rollsum;
+//! Finds the cuts.
 
 use crate::options::Cuts;
-use rollsum::Rollsum;
+use crate::rollsum::Rollsum;
 
 /// Zeros in a row that make a hole.
 const HOLE: u64 = 1024;
 
 /// The end of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Offset in the file behind the chunk's last byte.
     pub at: u64,
     /// Whether the chunk is a hole.
@@ -19,7 +17,7 @@ pub(crate) struct Cut {
 
 /// Finds the cuts of one file, fed in any pieces.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub struct Cutter {
     sum: Rollsum,
     /// Bytes of a chunk before the sum may end it.
     least: u64,
@@ -37,7 +35,8 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    pub(crate) fn new(cuts: Cuts) -> Self {
+    /// At the start of a file.
+    pub fn new(cuts: Cuts) -> Self {
         let (least, hole) = match cuts {
             Cuts::Compatible => (0, HOLE),
             Cuts::AtLeast(bytes) => (u64::from(bytes), HOLE.max(u64::from(bytes))),
@@ -46,7 +45,7 @@ impl Cutter {
     }
 
     /// Takes the next bytes of the file and tells the cuts that are now certain, in order.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut cut: impl FnMut(Cut)) {
+    pub fn feed(&mut self, bytes: &[u8], mut cut: impl FnMut(Cut)) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let used = if self.zeros >= self.hole {
@@ -67,7 +66,7 @@ impl Cutter {
     }
 
     /// Tells the cuts that the end of the file decides, its own among them. An empty file has none.
-    pub(crate) fn finish(mut self, mut cut: impl FnMut(Cut)) {
+    pub fn finish(mut self, mut cut: impl FnMut(Cut)) {
         if self.zeros >= self.hole {
             self.end_hole(&mut cut);
         } else {
@@ -78,9 +77,14 @@ impl Cutter {
         }
     }
 
-    /// Offset in the file that all cuts still to come lie behind.
-    pub(crate) fn settled(&self) -> u64 {
-        if self.zeros >= self.hole { self.at } else { self.at - self.zeros }
+    /// Whether the last bytes taken are in a hole.
+    pub fn in_hole(&self) -> bool {
+        self.zeros >= self.hole
+    }
+
+    /// Offset in the file that all cuts still to come lie behind. What was taken after it are zeros.
+    pub fn settled(&self) -> u64 {
+        if self.in_hole() { self.at } else { self.at - self.zeros }
     }
 
     /// How many of `bytes` come before a run of zeros has become a hole, those zeros included; or all.
