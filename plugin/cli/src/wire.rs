@@ -59,6 +59,7 @@ fn layer(layer: LayerInfo) -> api::StoreLayer {
         used_at: time(layer.used),
         snapshots: layer.snapshots,
         pinned: layer.pinned,
+        damaged: layer.damaged,
         origins: layer.origins,
     }
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use chunked_core::labels::SNAPSHOT_REF;
 use rusqlite::{Transaction, params};
 
+use crate::damage;
 use crate::error::StoreError;
 use crate::layer::{Flavour, LayerId, LayerPin};
 use crate::rows::{self, LayerRow};
@@ -121,7 +122,13 @@ impl Store {
 }
 
 fn require_layer(db: &rusqlite::Connection, id: LayerId) -> Result<LayerRow, StoreError> {
-    rows::layer(db, id.get())?.ok_or_else(|| StoreError::NotFound { name: format!("layer {id}") })
+    let row =
+        rows::layer(db, id.get())?.ok_or_else(|| StoreError::NotFound { name: format!("layer {id}") })?;
+    // A job has had it pinned since before that was found.
+    if damage::is_damaged(db, id.get())? {
+        return Err(StoreError::DamagedLayer { diff_id: row.diff_id });
+    }
+    Ok(row)
 }
 
 fn insert(

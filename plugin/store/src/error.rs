@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chunked_core::Digest;
+
 use crate::snapshot::Kind;
 
 /// How a caller reacts to a [`StoreError`]; the snapshot service maps it to a gRPC code.
@@ -53,6 +55,12 @@ pub enum StoreError {
     Busy {
         /// The store's root.
         root: PathBuf,
+    },
+    /// Verification found a layer damaged that was to be used just then.
+    #[error("layer {diff_id} was found damaged meanwhile; pull again, and it will be fetched anew")]
+    DamagedLayer {
+        /// Digest of its tar.
+        diff_id: Digest,
     },
     /// The root cannot be part of overlay mount options.
     #[error("root {root:?} {reason}; choose another root")]
@@ -160,6 +168,7 @@ impl StoreError {
                 ErrorKind::InvalidArgument
             }
             Self::Io { .. }
+            | Self::DamagedLayer { .. }
             | Self::Database { .. }
             | Self::BrokenRow { .. }
             | Self::Busy { .. }

@@ -54,6 +54,8 @@ pub(crate) struct Unused {
     bytes: u64,
     inodes: u64,
     used: i64,
+    /// It serves nobody.
+    damaged: bool,
 }
 
 /// Bytes and inodes that are wanted free beyond what is free now.
@@ -75,7 +77,8 @@ impl Store {
     /// Drops the unused layers that are too much, without deleting their trees.
     pub(crate) fn evict(&self, what: Prune) -> Result<Evicted, StoreError> {
         self.inner.note_touched()?;
-        let unused = self.inner.unused()?;
+        let (damaged, unused): (Vec<_>, Vec<_>) =
+            self.inner.unused()?.into_iter().partition(|layer| layer.damaged);
         let chosen = match what {
             Prune::Quota => choose(&unused, &self.inner.options.keep, now(), self.inner.short()?),
             Prune::All => unused,
@@ -85,6 +88,7 @@ impl Store {
             }
         };
         let mut evicted = Evicted::default();
+        let chosen = [damaged, chosen].concat();
         for batch in chosen.chunks(BATCH) {
             let dropped = self.inner.drop_rows(batch)?;
             for layer in batch.iter().filter(|layer| dropped.contains(&layer.id)) {
@@ -125,11 +129,18 @@ impl Inner {
     pub(crate) fn unused(&self) -> Result<Vec<Unused>, StoreError> {
         self.database.read(|db| {
             let mut statement = db.prepare_cached(
-                "SELECT id, max(bytes - shared_bytes, 0), max(inodes - shared_inodes, 0), used FROM layers l \
+                "SELECT id, max(bytes - shared_bytes, 0), max(inodes - shared_inodes, 0), used, damaged \
+                 FROM layers l \
                  WHERE NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.layer = l.id) ORDER BY used, id",
             )?;
             let rows = statement.query_map([], |row| {
-                Ok(Unused { id: row.get(0)?, bytes: row.get(1)?, inodes: row.get(2)?, used: row.get(3)? })
+                Ok(Unused {
+                    id: row.get(0)?,
+                    bytes: row.get(1)?,
+                    inodes: row.get(2)?,
+                    used: row.get(3)?,
+                    damaged: row.get(4)?,
+                })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })

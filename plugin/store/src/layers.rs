@@ -26,6 +26,8 @@ pub struct LayerInfo {
     pub snapshots: u64,
     /// Something is using it just now.
     pub pinned: bool,
+    /// Verification found it damaged: nothing new uses it.
+    pub damaged: bool,
     /// Registries it came from, as host or host:port.
     pub origins: Vec<String>,
 }
@@ -40,7 +42,7 @@ impl Store {
         let pinned: Vec<u64> = self.inner.pins.lock().keys().copied().collect();
         self.inner.database.read(|db| {
             let sql = "SELECT l.id, l.diff_id, l.bytes, l.inodes, l.shared_bytes, l.shared_inodes, l.created, l.used, \
-                       l.origins, (SELECT count(*) FROM snapshots s WHERE s.layer = l.id) \
+                       l.origins, (SELECT count(*) FROM snapshots s WHERE s.layer = l.id), l.damaged \
                        FROM layers l ORDER BY l.used, l.id";
             let mut statement = db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -56,6 +58,7 @@ impl Store {
                     used: row.get(7)?,
                     snapshots: row.get(9)?,
                     pinned: pinned.contains(&id),
+                    damaged: row.get(10)?,
                     origins: row.get::<_, String>(8)?.split_ascii_whitespace().map(str::to_owned).collect(),
                 })
             })?;

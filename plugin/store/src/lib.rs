@@ -34,6 +34,7 @@
 mod adopt;
 mod cleanup;
 mod counts;
+mod damage;
 mod database;
 mod error;
 mod evict;

@@ -94,9 +94,9 @@ fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
     })
 }
 
-/// All rows of one DiffID, oldest first.
+/// All rows of one DiffID that are not known to be damaged, oldest first.
 pub(crate) fn layers_with(db: &Connection, diff_id: &Digest) -> Result<Vec<LayerRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM layers WHERE diff_id = ?1 ORDER BY id");
+    let sql = format!("SELECT {COLUMNS} FROM layers WHERE diff_id = ?1 AND damaged = 0 ORDER BY id");
     let mut statement = db.prepare_cached(&sql)?;
     statement.query_and_then([diff_id.as_bytes()], parse)?.collect()
 }
@@ -174,9 +174,9 @@ pub(crate) fn set_origins(db: &Connection, id: u64, origins: &[String]) -> Resul
     Ok(())
 }
 
-/// Every layer with the registries it came from.
+/// Every layer that is not known to be damaged, with the registries it came from.
 pub(crate) fn all_origins(db: &Connection) -> Result<Vec<(u64, Vec<String>)>, StoreError> {
-    let mut statement = db.prepare("SELECT id, origins FROM layers")?;
+    let mut statement = db.prepare("SELECT id, origins FROM layers WHERE damaged = 0")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, split_hosts(row.get_ref(1)?.as_str()?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chunked_core::Digest;
 
+use crate::damage;
 use crate::error::{StoreError, at};
 use crate::evict::Unused;
 use crate::layer::{LayerId, LayerPin};
@@ -20,12 +21,16 @@ use crate::tree::{self, Tree};
 /// A directory without a row may be one that a Prepare is just making; its row comes within this time.
 const MAKING: Duration = Duration::from_secs(10);
 
+/// What becomes of a damaged layer that is in use.
+const OUTLAW: &str = "nothing new uses it; remove the images and containers that do, and pull again";
+
 /// What to verify.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
     /// Read every listed file and compare its digest. Otherwise only its being there is checked.
     pub contents: bool,
-    /// Put right what can be: rows of the index, rows of layers nobody uses, damaged layers nobody uses.
+    /// Put right what can be: rows of the index, rows of layers nobody uses, damaged layers nobody uses. Damaged ones in
+    /// use are never reused or adopted again.
     pub repair: bool,
 }
 
@@ -71,7 +76,8 @@ impl Store {
     /// # Errors
     /// When the database or the disk cannot be read at all; what is merely wrong is told to `watch`.
     pub fn verify(&self, options: VerifyOptions, watch: &mut dyn Watch) -> Result<Verified, StoreError> {
-        let mut run = Run { inner: &self.inner, options, watch, so_far: Verified::default() };
+        let mut run =
+            Run { inner: &self.inner, options, watch, so_far: Verified::default(), told: HashSet::new() };
         match run.all() {
             Ok(()) | Err(Stop::Asked) => Ok(run.so_far),
             Err(Stop::Failed(error)) => Err(error),
@@ -95,6 +101,8 @@ struct Run<'a> {
     options: VerifyOptions,
     watch: &'a mut dyn Watch,
     so_far: Verified,
+    /// Layers that were reported as damaged.
+    told: HashSet<u64>,
 }
 
 impl Run<'_> {
@@ -119,6 +127,25 @@ impl Run<'_> {
                 }
                 self.so_far.layers += 1;
                 self.tell_progress()?;
+            }
+        }
+        self.outlawed()
+    }
+
+    /// What was found damaged earlier and is still there.
+    fn outlawed(&mut self) -> Result<(), Stop> {
+        let found: Vec<u64> = self.inner.database.read(damage::all)?;
+        for id in found.into_iter().filter(|id| !self.told.contains(id)).collect::<Vec<_>>() {
+            let what = self.name(id)?;
+            if self.options.repair && self.inner.drop_layer(id)? {
+                self.problem(
+                    id,
+                    what,
+                    "it was found damaged; nobody used it any more, it is gone now".into(),
+                    true,
+                )?;
+            } else {
+                self.problem(id, what, format!("it was found damaged; {OUTLAW}"), false)?;
             }
         }
         Ok(())
@@ -281,6 +308,7 @@ impl Run<'_> {
     /// A layer with wrong files is no donor any more, and goes if nobody uses it.
     fn damaged(&mut self, id: u64, damage: &str) -> Result<(), Stop> {
         let what = self.name(id)?;
+        self.told.insert(id);
         if self.options.repair {
             if self.is_local(id) {
                 // Its list is what is wrong: nobody promised what is in such a snapshot.
@@ -297,9 +325,14 @@ impl Run<'_> {
                     true,
                 );
             }
-            self.inner.forget_content(id);
+            self.inner.outlaw(id)?;
+            let text = format!("{damage}; {OUTLAW}");
+            return self.problem(id, what, text, false);
         }
-        let text = format!("{damage}; remove the images and containers that use it, and pull again");
+        let text = format!(
+            "{damage}; run this with --repair, so that nothing new uses it, remove the images and containers that do, and \
+             pull again"
+        );
         self.problem(id, what, text, false)
     }
 
@@ -335,12 +368,6 @@ impl Inner {
             self.bury(id);
         }
         Ok(dropped)
-    }
-
-    /// Takes a damaged layer's files out of the index, for good: as a layer without any.
-    fn forget_content(&self, id: u64) {
-        self.index.remove(id, &self.layout.snapshot(id));
-        self.index.insert(id, crate::list::Entries { cut: true, ..Default::default() });
     }
 }
 

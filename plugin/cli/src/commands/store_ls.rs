@@ -39,7 +39,7 @@ pub(crate) async fn run(command: StoreLs) -> Result<()> {
             HumanBytes(layer.bytes).to_string(),
             layer.inodes,
             format!("{}{pinned}", layer.snapshots),
-            ago(layer),
+            if layer.damaged { "damaged".to_owned() } else { ago(layer) },
             layer.origins.join(" ")
         );
     }
@@ -58,6 +58,6 @@ fn as_json(layer: &api::StoreLayer) -> serde_json::Value {
         "id": layer.id, "diff_id": layer.diff_id, "bytes": layer.bytes, "inodes": layer.inodes,
         "own_bytes": layer.own_bytes, "own_inodes": layer.own_inodes, "created": layer.created_at.as_ref().map(|time| time.seconds),
         "used": layer.used_at.as_ref().map(|time| time.seconds), "snapshots": layer.snapshots, "pinned": layer.pinned,
-        "origins": layer.origins,
+        "damaged": layer.damaged, "origins": layer.origins,
     })
 }

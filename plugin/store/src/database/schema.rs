@@ -55,6 +55,10 @@ ALTER TABLE layers ADD COLUMN origins TEXT NOT NULL DEFAULT '';
 ALTER TABLE layers ADD COLUMN shared_bytes  INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE layers ADD COLUMN shared_inodes INTEGER NOT NULL DEFAULT 0;
 ",
+    r"
+-- 1: verification found wrong contents; snapshots that have the layer keep it, nothing else ever uses it.
+ALTER TABLE layers ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Applies the missing steps. True when the database was empty.

@@ -8,6 +8,7 @@ fn ages(list: &[(u64, u64)]) -> Vec<Unused> {
         bytes: *bytes,
         inodes: 10,
         used: i64::try_from(n).unwrap(),
+        damaged: false,
     };
     list.iter().enumerate().map(one).collect()
 }
