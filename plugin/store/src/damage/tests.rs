@@ -69,7 +69,7 @@ fn a_damaged_layer_in_use_serves_its_snapshots_alone() {
     }
     // The container goes on with what it has.
     store = temp.open_with(Duration::MAX);
-    assert_eq!(store.mount("container").unwrap().parents, [bad.clone()]);
+    assert_eq!(store.mount("container").unwrap().parents, std::slice::from_ref(&bad));
     // The next pull brings the layer anew, as another snapshot.
     let new = adopt(&store, &layer(&store, "l", &[]), "l", None);
     assert!(new.name != old.name && new.dir != old.dir);
