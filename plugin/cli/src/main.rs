@@ -9,6 +9,7 @@ mod exit;
 mod logging;
 mod progress;
 mod rootfs;
+mod screen;
 mod settings;
 mod store_access;
 mod wire;

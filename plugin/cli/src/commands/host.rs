@@ -1,18 +1,15 @@
 //! `host index` and `host status`: files of the host itself as a source.
 
-use std::io::IsTerminal as _;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use chunked_host::{Control, HostIndex, HostStatus, PassReport, Progress, run_pass};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 
 use crate::args::{Host, HostIndex as IndexCommand, HostStatus as StatusCommand};
+use crate::screen::{self, Bar, TICK};
 use crate::{logging, settings};
-
-/// How often the bar is redrawn.
-const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(command: Host) -> Result<()> {
     match command {
@@ -48,7 +45,7 @@ pub(crate) async fn pass(settings: &chunked_config::Settings, bar: bool) -> Resu
     let control = Control::default();
     let (root, options, running) = (settings.root.clone(), settings::host(settings), control.clone());
     let mut work = tokio::task::spawn_blocking(move || run_pass(&root, &options, &running));
-    let shown = bar && std::io::stderr().is_terminal();
+    let shown = bar && screen::is_shown();
     let report = tokio::select! {
         report = &mut work => report,
         () = show(control.progress.clone()), if shown => anyhow::bail!("the progress display ended"),
@@ -62,8 +59,7 @@ pub(crate) async fn pass(settings: &chunked_config::Settings, bar: bool) -> Resu
 
 /// Draws a bar until dropped.
 async fn show(progress: Progress) {
-    let style = ProgressStyle::with_template("host files {bar:30} {pos:>7} of about {len:<7}  {msg}");
-    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let Bar(bar) = &Bar::new("host files {bar:14} {pos:>7} of about {len:<7}  {wide_msg}");
     loop {
         let report = progress.report();
         bar.set_length(report.expected.max(report.files));
