@@ -49,7 +49,7 @@ def checks(lab, registry):
         image = images.push(lab, registry, "terminal", tars, ["zstd:chunked"])["zstd:chunked"]
         config = lab.path("terminal.toml")
         with open(config, "w") as f:
-            f.write("[limits]\nbandwidth = \"1MiB\"\n")
+            f.write("[registry]\nbandwidth = \"2MiB\"\n")
         words, screen = watched("pull", "--config", config, image.name, "--root", lab.path("terminal-store"))
         if "pulling" not in words:
             raise Failure("seen were only %s" % words)
