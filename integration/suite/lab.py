@@ -78,6 +78,12 @@ def wait_for(what, condition, seconds=20.0):
     raise Failure("waited %g s in vain for %s" % (seconds, what))
 
 
+def listens(path):
+    """Does anybody accept connections there? A socket outlives a daemon that was killed."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 class Process:
     """A server with a log file, ended by pid."""
 
@@ -237,7 +243,7 @@ class Node:
         def ready():
             if not self.daemon.alive():
                 raise Failure("the daemon ended:\n" + self.daemon.text()[-2000:])
-            return os.path.exists(self.ours)
+            return listens(self.ours)
         wait_for("our daemon", ready)
 
     def start_containerd(self):

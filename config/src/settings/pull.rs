@@ -19,6 +19,10 @@ pub struct Pull {
     /// Connections one layer uses at the same time: 1 to 32.
     #[serde(deserialize_with = "value::count::<1, 32, _>")]
     pub connections_per_layer: usize,
+    /// The same while its requests are for single ranges of at most 256 KiB: 1 to 128. Fewer than
+    /// `connections_per_layer` count as that many.
+    #[serde(deserialize_with = "value::count::<1, 128, _>")]
+    pub small_requests_per_layer: usize,
     /// Bytes of one layer's content held in memory: 4 MiB to 4 GiB.
     #[serde(
         deserialize_with = "value::size::<0x40_0000, 0x1_0000_0000, _>",
@@ -82,6 +86,7 @@ impl Default for Pull {
             workers: 0,
             layers_at_once: 6,
             connections_per_layer: 4,
+            small_requests_per_layer: 16,
             memory_per_layer: 16 << 20,
             segment: 8 << 20,
             ranges_per_request: 64,

@@ -91,6 +91,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         flush: pull.durability == Durability::Sync,
         fetch: FetchOptions {
             connections: pull.connections_per_layer,
+            small_requests: pull.small_requests_per_layer,
             segment: pull.segment,
             ranges_per_request: pull.ranges_per_request,
             retry: Retry {

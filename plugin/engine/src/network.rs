@@ -17,6 +17,7 @@ impl Job {
             bandwidth: network.bandwidth.unwrap_or(options.costs.bandwidth),
             round_trip: network.round_trip.unwrap_or(options.costs.round_trip),
             connections: u32::try_from(options.fetch.connections).unwrap_or(u32::MAX),
+            small_requests: u32::try_from(options.fetch.small_requests).unwrap_or(u32::MAX),
             ranges_per_request: u32::try_from(at_once).unwrap_or(u32::MAX),
             ..options.costs
         }

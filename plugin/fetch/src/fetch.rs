@@ -18,6 +18,8 @@ use crate::whole;
 
 /// Bytes of a request while the bandwidth is not known.
 const UNMEASURED: u64 = 1 << 20;
+/// Bytes of a small request.
+pub const SMALL: u64 = 256 << 10;
 /// Fewest bytes of a request for the sake of a slow network.
 const LEAST: u64 = 256 << 10;
 /// A request is to last for so many round trips, and for so long at least.
@@ -38,6 +40,9 @@ pub struct Segment {
 pub struct FetchOptions {
     /// Requests at once; at least 1 is used.
     pub connections: usize,
+    /// The same for requests of at most [`SMALL`] bytes for one range: where they cost a round trip each, more of
+    /// them take no more memory. Fewer than `connections` count as that many.
+    pub small_requests: usize,
     /// Most bytes asked for by one request; at least 1 is used. Fewer, down to a quarter, are asked for where
     /// that keeps all connections busy.
     pub segment: u64,
@@ -50,7 +55,8 @@ pub struct FetchOptions {
 impl Default for FetchOptions {
     fn default() -> Self {
         // A request costs docker-registry 2 to 4 ms of processor time, as much as sending 4 MiB.
-        Self { connections: 4, segment: 8 << 20, ranges_per_request: 64, retry: Retry::default() }
+        let retry = Retry::default();
+        Self { connections: 4, small_requests: 16, segment: 8 << 20, ranges_per_request: 64, retry }
     }
 }
 
@@ -178,7 +184,7 @@ async fn run(
     Ok(())
 }
 
-/// Keeps `connections` requests running until everything is handed on or one fails: then gives the offset of
+/// Keeps `connections` requests running, or more small ones, until everything is handed on or one fails: then gives the offset of
 /// the first byte it lacks, and why.
 async fn by_ranges(
     blob: &Blob,
@@ -193,7 +199,22 @@ async fn by_ranges(
     loop {
         // One request alone shows whether ranges are served, whatever was known: the whole blob must not come
         // several times.
-        while lanes.len() < if lanes.has_begun() { connections } else { 1 } {
+        loop {
+            let more = match lanes.len() {
+                0 => true,
+                running if running < connections => lanes.has_begun(),
+                running => {
+                    running < most_small(lanes.complete(), options)
+                        && blob.has_multi_range() != Some(true)
+                        && {
+                            let next = wanted.next_len().unwrap_or(u64::MAX);
+                            next <= SMALL && lanes.awaited() + next <= SMALL * 4
+                        }
+                }
+            };
+            if !more {
+                break;
+            }
             let count = if blob.has_multi_range() == Some(true) { options.ranges_per_request } else { 1 };
             let segment = segment(&blob.network(), connections, options.segment.max(1));
             let ranges = wanted.cut_many(share(left, connections, segment), count);
@@ -224,6 +245,12 @@ async fn by_ranges(
             () = output.closed() => return Ok(()),
         }
     }
+}
+
+/// Small requests that may run at once, after `complete` ones: a registry that has second thoughts about ranges would
+/// answer each of them with the whole blob.
+fn most_small(complete: usize, options: &FetchOptions) -> usize {
+    options.small_requests.min(options.connections.max(1).saturating_add(complete / 4))
 }
 
 /// Most bytes of one request, at most `limit`: what a connection brings while some round trips pass. More would be

@@ -82,6 +82,8 @@ impl Lane {
 pub(crate) struct Lanes {
     lanes: VecDeque<Lane>,
     begun: bool,
+    /// Requests that brought everything.
+    complete: usize,
     /// What was measured and not asked for yet: bytes per second.
     bandwidth: Option<u64>,
 }
@@ -101,6 +103,16 @@ impl Lanes {
     /// Requests that are running, or whose data is not handed on yet.
     pub(crate) fn len(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// Bytes of all requests that are not handed on yet.
+    pub(crate) fn awaited(&self) -> u64 {
+        self.lanes.iter().flat_map(|lane| &lane.left).map(ByteRange::len).sum()
+    }
+
+    /// Requests that brought everything.
+    pub(crate) fn complete(&self) -> usize {
+        self.complete
     }
 
     /// True once the first byte has arrived.
@@ -158,6 +170,7 @@ impl Lanes {
                     Poll::Ready(Some(Err(stop))) => return Poll::Ready(Err((lane.missing(), stop))),
                     Poll::Ready(None) => {
                         lane.pieces = None;
+                        self.complete += 1;
                         // The others are taken to be as fast as this one.
                         let all =
                             lane.rate().map(|rate| rate * f64::from(u32::try_from(running).unwrap_or(1)));

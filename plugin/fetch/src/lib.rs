@@ -6,7 +6,7 @@
 //! Measures the network while at it, and asks once for several ranges at a time whether a registry can do that.
 //!
 //! It must not: look into the bytes, check digests (every later stage does), hold more than
-//! `connections` × `segment` bytes plus what its channel holds, or go on once nobody listens.
+//! `connections` × `segment` bytes and four small requests plus what its channel holds, or go on once nobody listens.
 
 mod error;
 mod fetch;
@@ -19,7 +19,7 @@ mod transfer;
 mod whole;
 
 pub use error::FetchError;
-pub use fetch::{FetchOptions, First, Segment, fetch, fetch_all, fetch_first};
+pub use fetch::{FetchOptions, First, SMALL, Segment, fetch, fetch_all, fetch_first};
 pub use patience::Retry;
 pub use probe::{Probe, probe};
 pub use segments::{Segments, StopOnDrop};

@@ -63,6 +63,11 @@ impl Wanted {
         self.ranges.extend(cuts.rev().filter(|range| !range.is_empty()));
     }
 
+    /// Bytes of the next range.
+    pub(crate) fn next_len(&self) -> Option<u64> {
+        self.ranges.last().map(ByteRange::len)
+    }
+
     /// Bytes wanted.
     pub(crate) fn total(&self) -> u64 {
         self.ranges.iter().map(ByteRange::len).sum()

@@ -35,7 +35,7 @@ fn range(start: u64, end: u64) -> ByteRange {
 
 fn small() -> FetchOptions {
     let retry = Retry { pause: Duration::from_millis(20), ..Retry::default() };
-    FetchOptions { connections: 4, segment: 100_000, retry, ..FetchOptions::default() }
+    FetchOptions { connections: 4, small_requests: 6, segment: 100_000, retry, ..FetchOptions::default() }
 }
 
 fn some_ranges() -> Vec<ByteRange> {
@@ -97,7 +97,7 @@ async fn each_byte_is_asked_for_once() {
     // 2 small ones, 4 for 400 000, 1 for 10 000, and for 500 000 from 5, smaller ones at the end.
     let requests = registry.blob_requests();
     assert!((12..=20).contains(&requests), "{requests}");
-    // A connection comes back to the pool a moment after its body's end, so there may be more than four.
+    // A connection comes back to the pool a moment after its body's end, so there may be more than six.
     assert!(registry.connections() <= 8, "{}", registry.connections());
 }
 

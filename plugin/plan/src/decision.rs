@@ -39,6 +39,7 @@ fn costs<S: Serializer>(costs: &Costs, to: S) -> Result<S::Ok, S::Error> {
         bytes_per_second: u64,
         round_trip_micros: u64,
         connections: u32,
+        small_requests: u32,
         ranges_per_request: u32,
         largest_gap: u64,
     }
@@ -47,6 +48,7 @@ fn costs<S: Serializer>(costs: &Costs, to: S) -> Result<S::Ok, S::Error> {
         bytes_per_second: costs.bandwidth,
         round_trip_micros,
         connections: costs.connections,
+        small_requests: costs.small_requests,
         ranges_per_request: costs.ranges_per_request,
         largest_gap: costs.gap(),
     }
@@ -62,12 +64,13 @@ impl fmt::Display for Decision {
         };
         write!(
             f,
-            "{way} (ranges {} ms, one stream {} ms, at {} kB/s, {} ms round trip, {} connections of {} ranges, gaps up to {} bytes)",
+            "{way} (ranges {} ms, one stream {} ms, at {} kB/s, {} ms round trip, {} connections, {} for small requests, of {} ranges, gaps up to {} bytes)",
             self.ranges_micros / 1000,
             self.stream_micros / 1000,
             self.costs.bandwidth / 1000,
             self.costs.round_trip.as_millis(),
             self.costs.connections,
+            self.costs.small_requests,
             self.costs.ranges_per_request,
             self.costs.gap(),
         )

@@ -39,7 +39,8 @@ pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cov
         decision.ranges_micros = costs.micros(fetched, ranges.len());
         decision.stream_micros = costs.micros(span.len(), 1);
         let saved = decision.ranges_micros.checked_sub(decision.stream_micros);
-        let enough = if ranges.len() > Costs::MAX_RANGES { 0 } else { Costs::WORTH_MICROS };
+        let many = costs.requests(ranges.len()) > Costs::MAX_RANGES;
+        let enough = if many { 0 } else { Costs::WORTH_MICROS };
         if ranges.len() > 1 && saved.is_some_and(|saved| saved >= enough) {
             (fetched, ranges) = (span.len(), vec![span]);
         }
@@ -76,12 +77,16 @@ fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
     }
     gaps.sort_unstable();
     let limit = costs.gap();
-    let affordable = affordable(&gaps, base, limit);
+    let affordable = if costs.ranges_per_request > 1 {
+        affordable_parts(&gaps, base, limit)
+    } else {
+        affordable(&gaps, base, limit)
+    };
     let extra = gaps.iter().take(affordable).fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
-    let requests = gaps.len() - affordable + 1;
+    let ranges = gaps.len() - affordable + 1;
     // Compared without the needed bytes, which are the same either way.
-    let slower = costs.micros(extra, requests) > costs.micros(all, 1);
-    let count = if requests > Costs::MAX_RANGES && slower {
+    let slower = costs.micros(extra, ranges) > costs.micros(all, 1);
+    let count = if costs.requests(ranges) > Costs::MAX_RANGES && slower {
         gaps.partition_point(|(gap, _)| *gap <= limit)
     } else {
         affordable
@@ -111,6 +116,26 @@ fn affordable(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
         left -= 1;
     }
     gaps.len() - left
+}
+
+/// The same where one request asks for several ranges. More of them hardly take time then, but each has a header in
+/// the body: that and the gaps together have a smaller budget.
+fn affordable_parts(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
+    let budget = share(base, Costs::EXTRA_PERCENT_PARTS).max(Costs::EXTRA_FREE);
+    // At least those that are no longer than what they save.
+    let mut affordable = gaps.partition_point(|(gap, _)| *gap <= Costs::PART_HEADER);
+    let mut extra = 0u64;
+    for (filled, (gap, _)) in gaps.iter().enumerate() {
+        extra = extra.saturating_add(*gap);
+        let headers = Costs::PART_HEADER.saturating_mul((gaps.len() - filled) as u64);
+        if *gap > limit {
+            break;
+        }
+        if extra.saturating_add(headers) <= budget {
+            affordable = affordable.max(filled + 1);
+        }
+    }
+    affordable
 }
 
 fn share(bytes: u64, percent: u64) -> u64 {

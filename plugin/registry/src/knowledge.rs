@@ -151,8 +151,9 @@ impl Knowledge {
                 return false;
             }
             let old = Dated::within(facts.round_trip_us, MEASURED_FOR);
+            // What takes longer has waited behind other transfers.
             let is =
-                old.map_or(new, |old| if new < old { old - (old - new) / 2 } else { old + (new - old) / 16 });
+                old.map_or(new, |old| if new < old { old - (old - new) / 2 } else { old + (new - old) / 64 });
             facts.round_trip_us = Some(Dated { is, at: now() });
             false
         });
@@ -243,7 +244,7 @@ mod tests {
         known.note_round_trip("a", Duration::from_millis(100));
         known.note_round_trip("a", Duration::from_millis(20));
         assert_eq!(round_trip(), 60);
-        known.note_round_trip("a", Duration::from_millis(220));
+        known.note_round_trip("a", Duration::from_millis(700));
         assert_eq!(round_trip(), 70);
         known.note_bandwidth("a", 1000);
         known.note_bandwidth("a", 2000);

@@ -39,10 +39,10 @@ fn a_layer_of_which_everything_is_missing_is_one_range() {
 #[test]
 fn large_gaps_stay() {
     let mib = 1 << 20;
-    let wanted = ranges(&[(0, 10 * mib), (10 * mib + 30_000, 20 * mib), (21 * mib, 30 * mib)]);
+    let wanted = ranges(&[(0, 10 * mib), (10 * mib + 15_000, 20 * mib), (21 * mib, 30 * mib)]);
     let cover = cover(wanted, 0, &Costs::default());
     assert_eq!(cover.ranges, ranges(&[(0, 20 * mib), (21 * mib, 30 * mib)]));
-    assert_eq!(cover.fetched - cover.needed, 30_000);
+    assert_eq!(cover.fetched - cover.needed, 15_000);
 }
 
 #[test]
@@ -86,8 +86,9 @@ fn a_few_kilobytes_are_free() {
 #[test]
 fn many_ranges_may_cost_more() {
     let parts = |count: u64| (0..count).map(|at| range(at * 1_045_000, at * 1_045_000 + 1_000_000)).collect();
-    let costs = Costs { bandwidth: 1 << 30, round_trip: Duration::from_millis(2), ..Costs::default() };
-    assert_eq!(costs.gap(), 536_870);
+    let (bandwidth, round_trip, connections) = (1 << 30, Duration::from_millis(4), 64);
+    let costs = Costs { bandwidth, round_trip, connections, ..Costs::default() };
+    assert_eq!(costs.gap(), 67_108);
     // 4.5 % for all gaps: too much for few parts, fine for as long as there are many.
     let few = cover(parts(100), 0, &costs);
     assert_eq!(few.ranges.len(), 100 - 88);
@@ -113,6 +114,24 @@ fn one_stream_on_a_long_line_and_ranges_on_a_short_one() {
     // A registry that takes several ranges at once is asked once.
     let several = cover(wanted, 0, &costs(100, 64));
     assert_eq!((several.ranges.len(), several.decision.way), (100, Way::Ranges));
+}
+
+#[test]
+fn parts_of_one_answer_are_cheap_but_not_free() {
+    let costs = Costs { ranges_per_request: 64, round_trip: Duration::from_secs(1), ..Costs::default() };
+    assert!(costs.gap() > 40_000);
+    // Gaps shorter than a part's header go, whatever the budget; longer ones up to 2 % with all headers.
+    let parts = |gap: u64| (0..200).map(|at| range(at * (5000 + gap), at * (5000 + gap) + 5000)).collect();
+    assert_eq!(cover(parts(150), 0, &costs).ranges.len(), 1);
+    let mut wanted: Vec<ByteRange> = parts(8000);
+    let found = cover(wanted.clone(), 0, &costs);
+    assert_eq!(found.ranges.len(), 200, "their headers alone use up the budget");
+    wanted.push(range(4_000_000, 14_000_000));
+    let found = cover(wanted, 0, &costs);
+    let extra = found.fetched - found.needed;
+    let cost = extra + Costs::PART_HEADER * found.ranges.len() as u64;
+    assert!((8000..=found.needed * 2 / 100).contains(&cost), "{cost} of {}", found.needed);
+    assert!(found.ranges.len() > 100 && extra > 0, "{}", found.ranges.len());
 }
 
 #[test]
