@@ -44,7 +44,7 @@ def checks(lab, registry):
                 100 * changed, counted, missing + metadata, counted / (missing + metadata)))
             if not 0.02 < changed < 0.10:
                 raise Failure("the update is not the one this check is about: %g" % changed)
-            if not 0.9 <= counted / (missing + metadata) <= 1.10:
+            if not 0.9 <= counted / (missing + metadata) <= 1.05:
                 raise Failure("counted %d bytes at the registry, the floor is %d" % (counted, missing + metadata))
         finally:
             node.stop()
@@ -93,5 +93,5 @@ def checks(lab, registry):
         if node.staging():
             raise Failure("left in staging: %s" % node.staging())
 
-    yield "an update fetches no more than 1.10 times what is missing", bytes_of_an_update
+    yield "an update fetches no more than 1.05 times what is missing", bytes_of_an_update
     yield "kill -9 in the middle of a pull and right after it", killed_in_the_middle
