@@ -207,13 +207,18 @@ def answers(url):
         return False
 
 
+# Records every call that opens something, with the path as the kernel found it.
+STRACE = ["strace", "-f", "-y", "-s", "4096", "-e", "trace=open,openat,openat2"]
+
+
 class Node:
     """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
 
-    def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings=""):
+    def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings="", strace=None):
         """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on.
-        `settings`: more for our configuration file; files of the host are left alone unless it has [host]."""
-        self.lab, self.version, self.pause = lab, version, pause
+        `settings`: more for our configuration file; files of the host are left alone unless it has [host].
+        `strace`: a file for the calls of our daemon that open something."""
+        self.lab, self.version, self.pause, self.strace = lab, version, pause, strace
         self.more = settings if "[host]" in settings else settings + '[host]\npolicy = "off"\n'
         self.dir = lab.path(name or "node-" + version)
         os.makedirs(self.dir)
@@ -237,7 +242,9 @@ class Node:
         with open(config, "w") as f:
             f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n%s'
                     % (json.dumps(self.known_hosts), self.settings(), self.more))
-        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", [
+        # -D: the process that is started is the daemon, and strace hangs on it.
+        watched = STRACE + ["-D", "-o", self.strace] if self.strace else []
+        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + [
             BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,
             "--containerd-address", self.socket])
         def ready():

@@ -14,7 +14,7 @@ import time
 import debian
 import images
 import trees
-from lab import BINARY, Failure, Node, run, wait_for
+from lab import BINARY, STRACE, Failure, Node, run, wait_for
 
 # A change time must be this old before a pass takes the file.
 SETTLED = 3.2
@@ -35,7 +35,7 @@ def config(lab, name, text):
 
 def ours(*arguments, check=True, strace=None, timeout=300):
     """Runs our binary; `strace` is a file for the calls that open something."""
-    before = ["strace", "-f", "-y", "-s", "4096", "-e", "trace=open,openat,openat2", "-o", strace] if strace else []
+    before = STRACE + ["-o", strace] if strace else []
     return run(*before, BINARY, *arguments, check=check, timeout=timeout)
 
 
@@ -100,6 +100,18 @@ def put(root, name, data, mode=0o644):
 def noise(name, size=30000):
     seed = hashlib.sha256(name.encode()).digest()
     return b"".join(hashlib.sha256(seed + bytes([i % 256, i // 256])).digest() for i in range(size // 32 + 1))[:size]
+
+
+def in_the_background(daemon):
+    """The daemon's indexing threads, and they alone, are at nice 19 and have no I/O class of their own: Linux derives one from it."""
+    found = {}
+    for thread in os.listdir("/proc/%d/task" % daemon):
+        with open("/proc/%d/task/%s/stat" % (daemon, thread)) as f:
+            name, fields = re.match(r"\d+ \((.*)\) (.*)", f.read()).groups()
+        found[name] = int(fields.split()[16]), run("ionice", "-p", thread).stdout.split(":")[0].strip()
+    low = {name for name, (nice, _) in found.items() if nice == 19}
+    if low != {"indexer", "host-index"} or any(found[name][1] != "none" for name in low):
+        raise Failure("nice values and I/O classes: %s" % found)
 
 
 @contextlib.contextmanager
@@ -260,16 +272,19 @@ def checks(lab, registry):
         if report["skipped"].get("other-mount", 0) < 2:
             raise Failure("mounts were entered: %s" % report["skipped"])
 
+    def leading_out():
+        """Entries whose names lead out of the layer, with contents that the host has."""
+        return [("../../etc/shadow", images.tarfile.REGTYPE, {"data": noise("good1")}),
+                ("etc/shadow", images.tarfile.REGTYPE, {"data": noise("good2")}),
+                ("/abs/passwd", images.tarfile.REGTYPE, {"data": noise("good3")}),
+                ("up", images.S, {"linkname": "../../../../../.." + outside}),
+                ("up/planted", images.tarfile.REGTYPE, {"data": noise("good4")}),
+                ("deep/er/../../../../x", images.tarfile.REGTYPE, {"data": noise("good5")}),
+                ("jail", images.S, {"linkname": "/proc/self/root"}),
+                ("jail/stolen", images.tarfile.REGTYPE, {"data": noise("world")})]
+
     def hostile_image():
-        shadow = [("../../etc/shadow", images.tarfile.REGTYPE, {"data": noise("good1")}),
-                  ("etc/shadow", images.tarfile.REGTYPE, {"data": noise("good2")}),
-                  ("/abs/passwd", images.tarfile.REGTYPE, {"data": noise("good3")}),
-                  ("up", images.S, {"linkname": "../../../../../.." + outside}),
-                  ("up/planted", images.tarfile.REGTYPE, {"data": noise("good4")}),
-                  ("deep/er/../../../../x", images.tarfile.REGTYPE, {"data": noise("good5")}),
-                  ("jail", images.S, {"linkname": "/proc/self/root"}),
-                  ("jail/stolen", images.tarfile.REGTYPE, {"data": noise("world")})]
-        image = image_of_contents("hostile", shadow)
+        image = image_of_contents("hostile", leading_out())
         log = lab.path("pull.strace")
         before = sorted(os.listdir(outside))
         ask("/reset")
@@ -285,6 +300,38 @@ def checks(lab, registry):
         for name in os.listdir(os.path.join(root, "bin")):
             if os.lstat(os.path.join(root, "bin", name)).st_nlink != 1:
                 raise Failure("%s was hard-linked" % name)
+
+    def watched_daemon():
+        """As the two before, by the daemon: its pass, and a pull through containerd."""
+        if not good:
+            good.update(populate())
+            time.sleep(SETTLED)
+        log = lab.path("daemon.strace")
+        node = Node(lab, "2.4", [address], name="watched-node", strace=log,
+                    settings='[host]\npolicy = "any"\nroots = ["%s"]\ndelay = "0s"\n' % root)
+        try:
+            with mounts():
+                passed = lambda: json.loads(ours("status", "--address", node.ours, "--json").stdout)["host"]["pass_finished"]
+                wait_for("the pass to end", passed, 60)
+                image = image_of_contents("watched", leading_out())
+                node.nerdctl("pull", "-q", image.name)
+                told = re.findall(r'"files_from_host":(\d+)', node.daemon.text())
+                if sum(map(int, told)) < 41:
+                    raise Failure("the host's files were not used: %s" % told)
+            node.daemon.stop()
+            def ended():
+                with open(log, "rb") as f:
+                    f.seek(-200, os.SEEK_END)
+                    return b"+++ " in f.read().splitlines()[-1]
+            wait_for("strace to end", ended)
+            taken = only_beneath(log, [node.dir, BINARY], root, good)
+            if taken != good:
+                raise Failure("not used: %s" % sorted(good - taken))
+            for name in os.listdir(os.path.join(root, "bin")):
+                if os.lstat(os.path.join(root, "bin", name)).st_nlink != 1:
+                    raise Failure("%s was hard-linked" % name)
+        finally:
+            node.stop()
 
     def changed_before():
         """Between the pass and the pull every file changes in another way; the tree must be the image's."""
@@ -404,6 +451,7 @@ def checks(lab, registry):
             wait_for("the pass to end", lambda: status()["pass_finished"], 60)
             if status()["files"] != 41:
                 raise Failure("41 files qualify: %s" % status())
+            in_the_background(node.daemon.pid)
             image = image_of_contents("daemon")
             ask("/reset")
             node.nerdctl("pull", "-q", image.name)
@@ -418,6 +466,7 @@ def checks(lab, registry):
     yield "a Debian base image on a Debian host: at most 30 % is fetched", debian_on_debian
     yield "a pass over a hostile host opens nothing but what qualifies", hostile_host
     yield "an image that names host paths gets none of them", hostile_image
+    yield "the daemon opens nothing but what qualifies, in its pass and in a pull through containerd", watched_daemon
     yield "host files changed since the pass are forgotten and fetched", changed_before
     yield "host files changed while they are copied do no harm", changed_meanwhile
     yield "reuse domains: which registry may use what", domains
