@@ -4,8 +4,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use chunked_assemble::{
-    AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FilePiece, LocalPiece, Promise, Promised, Refetch,
-    Spare, is_long,
+    AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FilePiece, LocalPiece, Promise, Promised, Spare,
+    is_long,
 };
 use chunked_plan::{FileSource, PieceSource, Plan};
 use chunked_toc::{FileCursor, LayerIndex, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
@@ -14,7 +14,7 @@ use crate::in_flight::Claims;
 use crate::repeats::Repeats;
 use crate::reuse::{Donors, HostFile, NodeDonor};
 use crate::source::{Source, SourceError};
-use crate::spare::{described, spare};
+use crate::spare::{BlobSpare, described, spare};
 
 /// How a layer by ranges went wrong.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub(crate) struct Supply {
     pub(crate) source: Source,
     pub(crate) donors: Donors,
     pub(crate) claims: Arc<Claims>,
-    pub(crate) refetch: Arc<dyn Refetch>,
+    pub(crate) refetch: Arc<BlobSpare>,
     pub(crate) repeats: Repeats,
 }
 
@@ -96,6 +96,7 @@ impl Build {
                     let at = cursor.find(&name, size)?;
                     match self.file(&index.toc, at) {
                         Err(failed) if failed.is_transfer() => {
+                            self.supply.refetch.give_up();
                             self.give_up(&index.toc, at, size);
                             // Nobody but the next try cares what goes wrong now.
                             let _ = self.salvage(&index.toc, &mut split, &mut cursor);
@@ -125,8 +126,12 @@ impl Build {
                 SplitItem::File { size: 0, .. } => {}
                 SplitItem::File { name, size, .. } => {
                     let at = cursor.find(&name, size)?;
-                    let fetched =
-                        matches!(self.plan.sources.get(at), Some(FileSource::Fetch | FileSource::Pieces(_)));
+                    // Not what waits for something that may never come.
+                    let fetched = match self.plan.sources.get(at) {
+                        Some(FileSource::Fetch) => true,
+                        Some(FileSource::Pieces(sources)) => !sources.iter().any(is_promised),
+                        _ => false,
+                    };
                     match if fetched { self.file(toc, at) } else { Err(ChunkedError::Ended(0)) } {
                         Err(failed) if failed.is_transfer() => self.give_up(toc, at, size),
                         done => done?,
@@ -152,7 +157,7 @@ impl Build {
         let file = toc.files.get(at).ok_or_else(lost)?;
         let plan = Arc::clone(&self.plan);
         let (size, digest) = (file.size, file.digest);
-        let spare = Spare { from: Arc::clone(&self.supply.refetch), file: at };
+        let spare = Spare { from: self.supply.refetch.clone(), file: at };
         let promised = match plan.sources.get(at).ok_or_else(lost)? {
             FileSource::Fetch => return self.by_pieces(toc, at, file, &[]),
             FileSource::Pieces(sources) => return self.by_pieces(toc, at, file, sources),
@@ -215,6 +220,7 @@ impl Build {
             };
             match done {
                 Err(error) if error.is_transfer() => {
+                    drop(supply.repeats.promise_piece(number));
                     long_file.skip(piece.len)?;
                     failed.get_or_insert(error);
                 }
@@ -226,6 +232,11 @@ impl Build {
             None => Ok(long_file.finish(promises)?),
         }
     }
+}
+
+/// Its content is made elsewhere.
+fn is_promised(source: &PieceSource<NodeDonor>) -> bool {
+    matches!(source, PieceSource::Repeat(_) | PieceSource::Donor(NodeDonor::InFlight(_), _))
 }
 
 impl Supply {
@@ -240,7 +251,7 @@ impl Supply {
                 let mut fetched = described(piece);
                 if piece.kind == PieceKind::Data {
                     fetched.frames = Some(self.source.take(piece.blob)?);
-                    fetched.again = Some(Arc::clone(&self.refetch));
+                    fetched.again = Some(self.refetch.clone());
                 }
                 return Ok(FilePiece::Fetched(fetched, self.repeats.promise_piece(number)));
             }
@@ -262,7 +273,7 @@ impl Supply {
                 Chunk::Repeat(self.repeats.piece(*first).ok_or(ChunkedError::Order(piece.blob.start))?)
             }
         };
-        let refetch = Arc::clone(&self.refetch);
+        let refetch = self.refetch.clone();
         Ok(FilePiece::Local(LocalPiece { spare: spare(piece), chunk, refetch }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Settings};
@@ -234,6 +234,7 @@ impl Job {
                 counters: Arc::clone(&self.counters),
                 runtime: tokio::runtime::Handle::current(),
                 asked_again: AtomicUsize::new(0),
+                given_up: AtomicBool::new(false),
             }),
             repeats: Repeats::of(plan),
         };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
 use chunked_core::{ByteRange, Digest};
@@ -25,6 +25,15 @@ pub(crate) struct BlobSpare {
     pub(crate) runtime: Handle,
     /// How often wrong bytes were asked for again.
     pub(crate) asked_again: AtomicUsize,
+    /// The transfer of the layer failed: nothing else is tried.
+    pub(crate) given_up: AtomicBool,
+}
+
+impl BlobSpare {
+    /// From now on nothing can be had here.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Pieces asked for again for wrong bytes, per layer. Beyond that the whole blob is the better way.
@@ -48,6 +57,9 @@ impl Refetch for BlobSpare {
     }
 
     fn read(&self, range: ByteRange) -> Box<dyn Read + Send> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Box::new(GivenUp);
+        }
         let _inside = self.runtime.enter();
         let segments = chunked_fetch::fetch(self.blob.clone(), vec![range], self.options.clone());
         Box::new(SpareReader(BlobReader::new(Source::new(segments, Arc::clone(&self.counters)))))
@@ -66,6 +78,14 @@ impl Refetch for BlobSpare {
     fn spoiled(&self, path: &[u8], reason: &str) {
         let path = String::from_utf8_lossy(path);
         tracing::warn!(layer = %self.layer, %path, reason, "a local file cannot be used; fetching it instead");
+    }
+}
+
+struct GivenUp;
+
+impl Read for GivenUp {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the transfer of its layer failed"))
     }
 }
 
