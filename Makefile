@@ -45,6 +45,7 @@ check: build tools
 
 bench-index:
 	$(CARGO) bench -p chunked-store --bench index
+	$(CARGO) test --release -p chunked-engine --lib fifty_thousand -- --nocapture
 
 bench-cuts:
 	$(CARGO) bench -p chunked-store --bench cuts

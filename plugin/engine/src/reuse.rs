@@ -235,3 +235,6 @@ impl Known for StoreKnown {
         found.map(|donor| self.donors.open(&donor?).ok()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
