@@ -88,7 +88,7 @@ impl Default for Pull {
             connections_per_layer: 4,
             small_requests_per_layer: 16,
             memory_per_layer: 16 << 20,
-            segment: 8 << 20,
+            segment: 4 << 20,
             ranges_per_request: 64,
             retries: 5,
             retry_pause: Duration::from_millis(200),

@@ -56,7 +56,7 @@ impl Default for FetchOptions {
     fn default() -> Self {
         // A request costs docker-registry 2 to 4 ms of processor time, as much as sending 4 MiB.
         let retry = Retry::default();
-        Self { connections: 4, small_requests: 16, segment: 8 << 20, ranges_per_request: 64, retry }
+        Self { connections: 4, small_requests: 16, segment: 4 << 20, ranges_per_request: 64, retry }
     }
 }
 
