@@ -57,7 +57,7 @@ def checks(lab, registry):
             with open(path, "rb") as f:
                 digests.append(hashlib.file_digest(f, "sha256").hexdigest())
         expect(digests[0] == digests[1], "two archives of one image differ")
-        expect(not [x for x in os.listdir(lab.path()) if x.startswith(".convert-")], "temporary files are left")
+        expect(not [x for x in os.listdir(lab.path()) if x.startswith(".chunked-convert-")], "temporary files are left")
 
     def two_platforms():
         layout = converting.index(lab, v1, v2)
@@ -213,6 +213,38 @@ def checks(lab, registry):
         expect(child.returncode == 1 and "interrupted" in said, "exit %d: %s" % (child.returncode, said))
         expect(not os.listdir(temp), "left: %s" % os.listdir(temp))
 
+    def killed():
+        tar = images.tar(lambda t: images.add(t, "srv/noise", data=os.urandom(100 << 20)))
+        layout, directory = lab.path("killed"), lab.path("killed-out")
+        images.layout(layout, "x", [tar], ["/bin/hello"])
+        os.mkdir(directory)
+
+        def begin(destination, *options):
+            return subprocess.Popen([BINARY, "convert", "--json", *options, "oci:%s:x" % layout, destination % directory],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def hidden(where):
+            return {os.path.join(path, name) for path, folders, files in os.walk(where) for name in folders + files
+                    if name.startswith((".chunked-convert-", ".part-"))}
+        for destination in ("oci-archive:%s/x.tar", "oci:%s/layout"):
+            child = begin(destination)
+            wait_for("a file that is written", lambda: child.poll() is not None or any(".part-" in name for name in hidden(directory)))
+            child.kill()
+            expect(child.wait() == -signal.SIGKILL and hidden(directory), "it was not killed in the middle")
+        dead = hidden(directory)
+        living = begin("oci-archive:%s/slow.tar", "--level", "19", "--threads", "1")
+        try:
+            wait_for("the slow one to begin", lambda: hidden(directory) - dead)
+            expect(not hidden(directory) & {name for name in dead if "/layout/" not in name}, "the next run left what was dead")
+            mine = hidden(directory) - dead
+            for destination in ("oci-archive:%s/x.tar", "oci:%s/layout"):
+                expect(begin(destination).wait(60) == 0, destination)
+            expect(living.poll() is None and mine <= hidden(directory) and not hidden(directory) & dead,
+                   "dead %s, living %s, there %s" % (dead, mine, hidden(directory)))
+        finally:
+            living.terminate()
+            living.wait(20)
+
     def skopeo_copies():
         image = update()[1]
         out = lab.path("skopeo-copy")
@@ -264,6 +296,7 @@ def checks(lab, registry):
     yield "convert: we pull partially what diff predicts", partial_pull_and_diff
     yield "inspect: an image in a registry by its tables alone", inspection_by_ranges
     yield "convert: interrupted it leaves nothing", interrupted
+    yield "convert: what a killed one leaves goes at the next start", killed
     yield "convert: Debian's skopeo copies", skopeo_copies
     for program in ("skopeo", "buildah"):
         for padded in (False, True):

@@ -5,6 +5,7 @@
 
 mod archive;
 mod layout;
+mod leftovers;
 mod registry;
 
 use std::fs::File;

@@ -5,6 +5,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use super::layout::LayoutDestination;
+use super::leftovers;
 use crate::error::ConvertError;
 
 /// A tar that is being prepared. Nothing is at its place before it is complete.
@@ -14,6 +15,8 @@ pub(crate) struct ArchiveDestination {
     layout: LayoutDestination,
     /// Removes the layout.
     _directory: tempfile::TempDir,
+    /// Says that this process is alive, until the layout is removed: fields are dropped in their order.
+    _lock: File,
 }
 
 impl ArchiveDestination {
@@ -22,10 +25,10 @@ impl ArchiveDestination {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        let directory = tempfile::Builder::new().prefix(".convert-").tempdir_in(parent);
-        let directory = directory.map_err(ConvertError::file(parent))?;
+        leftovers::clear_directories(parent);
+        let (directory, lock) = leftovers::directory_in(parent).map_err(ConvertError::file(parent))?;
         let layout = LayoutDestination::open(directory.path().to_path_buf(), tag)?;
-        Ok(Self { path, layout, _directory: directory })
+        Ok(Self { path, layout, _directory: directory, _lock: lock })
     }
 
     pub(crate) fn layout(&self) -> &LayoutDestination {

@@ -8,6 +8,7 @@ use chunked_core::Digest;
 use parking::Lock;
 use serde_json::json;
 
+use super::leftovers;
 use crate::document::{Descriptor, Document, Index, Parsed};
 use crate::error::ConvertError;
 use crate::media;
@@ -37,7 +38,9 @@ impl LayoutDestination {
         }
         let layout = Self { directory, tag };
         let blobs = layout.path("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(ConvertError::file(blobs))?;
+        fs::create_dir_all(&blobs).map_err(ConvertError::file(&blobs))?;
+        leftovers::clear_parts(&blobs);
+        leftovers::clear_parts(&layout.directory);
         if !marker.exists() {
             layout.replace("oci-layout", json!({"imageLayoutVersion": VERSION}).to_string().as_bytes())?;
         }
@@ -79,14 +82,13 @@ impl LayoutDestination {
     fn write(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ConvertError> {
         let path = self.path(name);
         let directory = path.parent().unwrap_or(&self.directory);
-        let written =
-            tempfile::Builder::new().prefix(".part-").tempfile_in(directory).and_then(|mut part| {
-                fill(part.as_file_mut())?;
-                // Temporary files are for their owner alone; layouts are for everybody.
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-                part.as_file().set_permissions(mode)?;
-                part.persist(&path).map_err(|error| error.error)
-            });
+        let written = leftovers::part_in(directory).and_then(|mut part| {
+            fill(part.as_file_mut())?;
+            // Temporary files are for their owner alone; layouts are for everybody.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            part.as_file().set_permissions(mode)?;
+            part.persist(&path).map_err(|error| error.error)
+        });
         written.map(drop).map_err(ConvertError::file(path))
     }
 
