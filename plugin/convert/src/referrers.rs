@@ -22,20 +22,24 @@ pub(crate) async fn in_registry(
 ) -> Result<Vec<Referrer>, ConvertError> {
     let schema = tag(subject);
     let mut found = Vec::new();
-    let listed = match client.referrers(reference, subject).await? {
-        Some(bytes) => Some(bytes),
-        None => optional(client, reference, &schema).await?,
+    let pages = match client.referrers(reference, subject).await? {
+        Some(pages) => pages,
+        None => optional(client, reference, &schema).await?.into_iter().collect(),
     };
-    if let Some(bytes) = listed {
+    for bytes in pages {
         let document = Document::parse(bytes).map_err(|reason| ConvertError::Document {
             what: "list of referrers of",
             digest: *subject,
             reason,
         })?;
         if let Parsed::Index(index) = document.parsed {
-            let referrers = index.manifests.into_iter().take(MAX);
+            let referrers = index.manifests.into_iter();
             found.extend(referrers.map(|descriptor| Referrer { descriptor, tag: None }));
         }
+    }
+    if found.len() > MAX {
+        tracing::warn!(image = %reference, %subject, referrers = found.len(), "only {MAX} referrers are looked at");
+        found.truncate(MAX);
     }
     for suffix in COSIGN {
         let tag = format!("{schema}.{suffix}");

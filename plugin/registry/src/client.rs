@@ -3,6 +3,7 @@
 mod documents;
 mod exchange;
 mod fallback;
+mod referrers;
 mod resolve;
 
 use std::path::{Path, PathBuf};

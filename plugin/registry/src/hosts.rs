@@ -284,5 +284,21 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
+/// Where an answer of `from` leads by a header with `text` in it: relative to it, or absolute. What is wrong with it.
+///
+/// It may be another host, which then gets no credentials.
+pub(crate) fn led_to(from: &Url, text: &str) -> Result<Url, &'static str> {
+    let url = from.join(text).map_err(|_| "it leads to something that is not a URL")?;
+    match (url.scheme(), from.scheme()) {
+        ("https", _) | ("http", "http") => {}
+        ("http", _) => return Err("it leads from HTTPS to plain HTTP"),
+        _ => return Err("it leads to something that is not HTTP"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it leads to a URL with credentials in it");
+    }
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests;

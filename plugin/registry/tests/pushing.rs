@@ -206,5 +206,68 @@ async fn manifests_and_their_referrers() {
     let manifest = format!(r#"{{"subject": {{"digest": "{subject}"}}}}"#);
     let digest = registry.put_manifest("team/app", "x", "m", manifest);
     let list = client.referrers(&reference, &subject).await.unwrap().unwrap();
-    assert!(String::from_utf8(list).unwrap().contains(&digest.to_string()));
+    assert_eq!(list.len(), 1);
+    assert!(str::from_utf8(&list[0]).unwrap().contains(&digest.to_string()));
+}
+
+/// Digests on the pages of a list.
+fn entries(pages: &[Vec<u8>]) -> Vec<String> {
+    let parse = |page: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(page).unwrap();
+    let of = |page: serde_json::Value| page["manifests"].as_array().unwrap().clone();
+    pages.iter().map(parse).flat_map(of).map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_page_of_a_list_of_referrers() {
+    let registry = Receiver::start().await;
+    let reference = registry.reference("team/app");
+    let subject = Digest::of(b"{}");
+    let mut all: Vec<String> = (0..7)
+        .map(|n| {
+            let manifest = format!(r#"{{"n": {n}, "subject": {{"digest": "{subject}"}}}}"#);
+            registry.put_manifest("team/app", &format!("x{n}"), "m", manifest).to_string()
+        })
+        .collect();
+    all.sort();
+    registry.want_tokens();
+    // Relative and absolute links, and one to a mirror of the list without credentials.
+    let elsewhere = Receiver::start().await;
+    for n in 0..7 {
+        let manifest = format!(r#"{{"n": {n}, "subject": {{"digest": "{subject}"}}}}"#);
+        elsewhere.put_manifest("team/app", &format!("x{n}"), "m", manifest);
+    }
+    elsewhere.referrers_by_pages(3, "");
+    for base in [String::new(), registry.url(), elsewhere.url()] {
+        registry.referrers_by_pages(3, &base);
+        let pages = client().referrers(&reference, &subject).await.unwrap().unwrap();
+        let mut found = entries(&pages);
+        found.sort();
+        assert_eq!((pages.len(), found), (3, all.clone()), "{base:?}");
+    }
+    assert_eq!(elsewhere.seen().len(), 2);
+    assert!(elsewhere.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    // What a link must not lead to.
+    for (base, reason) in [("ftp://127.0.0.1", "not HTTP"), ("http://user:secret@127.0.0.1", "credentials")] {
+        registry.referrers_by_pages(3, base);
+        let error = client().referrers(&reference, &subject).await.unwrap_err().to_string();
+        assert!(error.contains(reason) && !error.contains("secret"), "{error}");
+    }
+    // A page that is missing is an error, not the end.
+    registry.referrers_by_pages(3, &format!("{}/v2/nothing-here", elsewhere.url()));
+    assert!(client().referrers(&reference, &subject).await.is_err());
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_without_end_ends() {
+    let registry = Receiver::start().await;
+    let reference = registry.reference("team/app");
+    let subject = Digest::of(b"{}");
+    for n in 0..3 {
+        let manifest = format!(r#"{{"n": {n}, "subject": {{"digest": "{subject}"}}}}"#);
+        registry.put_manifest("team/app", &format!("x{n}"), "m", manifest);
+    }
+    // Pages without entries lead to themselves.
+    registry.referrers_by_pages(0, "");
+    let pages = client().referrers(&reference, &subject).await.unwrap().unwrap();
+    assert_eq!(pages.len(), 100);
 }

@@ -10,7 +10,7 @@ use url::Url;
 use crate::auth::Scope;
 use crate::client::{Inner, failure};
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
-use crate::hosts::{Endpoint, same_origin};
+use crate::hosts::{Endpoint, led_to, same_origin};
 use crate::push::Patience;
 use crate::transport::{Ask, Reply, Upload};
 
@@ -192,21 +192,12 @@ fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     reply.headers.get(name)?.to_str().ok()
 }
 
-/// Where the next request of an upload goes: relative to what answered, or absolute.
+/// Where the next request of an upload goes.
 fn location(place: &Place<'_>, reply: &Reply) -> Result<Url, RegistryError> {
     let refused = |reason| place.subject.error(Failure::Redirect(reason));
     let text =
         header(reply, LOCATION.as_str()).ok_or_else(|| refused("an upload has no readable location"))?;
-    let url = reply.url.join(text).map_err(|_| refused("an upload's location is not a URL"))?;
-    match (url.scheme(), reply.url.scheme()) {
-        ("https", _) | ("http", "http") => {}
-        ("http", _) => return Err(refused("an upload leads from HTTPS to plain HTTP")),
-        _ => return Err(refused("an upload leads to something that is not HTTP")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("an upload's location has credentials in it"));
-    }
-    Ok(url)
+    led_to(&reply.url, text).map_err(refused)
 }
 
 /// Bytes received, by the answer to a question about an upload: `0-N`, or nothing for none.

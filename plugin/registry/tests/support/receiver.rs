@@ -53,6 +53,8 @@ struct Inner {
     uploads_at: Mutex<Option<String>>,
     mounts: Mutex<bool>,
     referrers: Mutex<bool>,
+    /// Referrers on a page; what a page's link starts with.
+    pages: Mutex<Option<(usize, String)>>,
     blobs: Mutex<HashMap<(String, String), Bytes>>,
     manifests: Mutex<HashMap<(String, String), (String, Bytes)>>,
     uploads: Mutex<HashMap<String, Vec<u8>>>,
@@ -81,6 +83,7 @@ impl Receiver {
             uploads_at: Mutex::new(None),
             mounts: Mutex::new(true),
             referrers: Mutex::new(false),
+            pages: Mutex::default(),
             blobs: Mutex::default(),
             manifests: Mutex::default(),
             uploads: Mutex::default(),
@@ -115,6 +118,12 @@ impl Receiver {
 
     pub fn with_referrers(&self) {
         *self.inner.referrers.lock().unwrap() = true;
+    }
+
+    /// So many referrers on a page; links to further ones have this in front of the path.
+    pub fn referrers_by_pages(&self, entries: usize, base: &str) {
+        self.with_referrers();
+        *self.inner.pages.lock().unwrap() = Some((entries, base.to_owned()));
     }
 
     /// Asks `script` what to do with the n-th request that is not for a token.
@@ -277,7 +286,23 @@ impl Inner {
             _ => None,
         };
         let Some((media_type, bytes)) = found else { return status(404) };
-        let builder = Response::builder().header(header::CONTENT_TYPE, media_type);
+        let mut builder = Response::builder().header(header::CONTENT_TYPE, media_type);
+        let pages = self.pages.lock().unwrap().clone().filter(|_| kind == "referrers");
+        let bytes = match pages {
+            None => bytes,
+            Some((entries, base)) => {
+                let mut index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                let all = index["manifests"].as_array().unwrap().clone();
+                let from = query(&seen.query, "after").map_or(0, |from| from.parse().unwrap());
+                let to = (from + entries).min(all.len());
+                index["manifests"] = all[from..to].into();
+                if to < all.len() {
+                    let link = format!("<{base}{}?after={to}>; rel=\"next\"", seen.path);
+                    builder = builder.header(header::LINK, link);
+                }
+                index.to_string().into()
+            }
+        };
         let range = seen.header(header::RANGE).and_then(|range| {
             let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
             Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?))
@@ -309,6 +334,7 @@ impl Inner {
                     "artifactType": value["artifactType"]}));
             }
         }
+        entries.sort_by_key(|entry| entry["digest"].to_string());
         let kind = "application/vnd.oci.image.index.v1+json";
         let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": entries});
         (kind.to_owned(), index.to_string().into())
