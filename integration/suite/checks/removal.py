@@ -139,7 +139,45 @@ def checks(lab, registry):
         finally:
             node.stop()
 
+    def damaged():
+        """A layer that verification finds damaged serves who has it, and no new pull, across a restart; then it goes."""
+        node = Node(lab, "2.4", [registry], name="damaged")
+        image = pulled[0]
+        def says(*namespace):
+            return node.nerdctl(*namespace, "run", "--rm", "--net", "none", image.name).stdout
+        try:
+            node.nerdctl("pull", "-q", image.name)
+            right = says()
+            layers = ours(node, "store", "ls")["layers"]
+            (bad, path), = [(layer["id"], path) for layer in layers
+                            for path in [os.path.join(node.root, "snapshots", str(layer["id"]), "fs", "srv/version")] if os.path.exists(path)]
+            size = os.path.getsize(path)
+            with open(path, "r+b") as f:
+                f.write(b"X" * (size - 1))
+            told = ours(node, "store", "verify", "--contents", "--repair", check=False)
+            if told["left"] != 1 or "no pull reuses it" not in told["problems"][0]["text"]:
+                raise Failure("a damaged layer in use: %s" % told)
+            node.daemon.stop()
+            node.start_daemon()
+            if says() == right:
+                raise Failure("the file that was changed is not the one that is printed")
+            # Another namespace knows no snapshot of it, so containerd asks us.
+            node.nerdctl("--namespace", "other", "pull", "-q", image.name)
+            if says("--namespace", "other") != right:
+                raise Failure("a new pull got the damaged layer")
+            now = ours(node, "store", "ls")["layers"]
+            if [layer["id"] for layer in now if layer["damaged"]] != [bad] or len(now) != len(layers) + 1:
+                raise Failure("after the second pull: %s" % now)
+            node.forget(image)
+            wait_for("the damaged layer to go", lambda: bad not in [layer["id"] for layer in ours(node, "store", "ls")["layers"]])
+            sound(node)
+            if says("--namespace", "other") != right:
+                raise Failure("the good layer went, too")
+        finally:
+            node.stop()
+
     yield "removal: a layer twice in a chain, containerd 1.6", lambda: duplicates("1.6")
     yield "removal: a layer twice in a chain, containerd 2.4", lambda: duplicates("2.4")
     yield "removal: 100 rounds of pull, remove, GC, prune", hundred_rounds
     yield "removal: prune, ls, verify without the daemon", without_daemon
+    yield "removal: a damaged layer in use serves no new pull", damaged

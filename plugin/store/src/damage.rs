@@ -1,5 +1,6 @@
 //! Layers whose contents verification found wrong, while snapshots have them. These keep what they have, since a
-//! container may have it mounted; nothing new gets it, also after a restart or when the database is lost.
+//! container may have it mounted; no pull gets it, also after a restart or when the database is lost. Within a namespace
+//! containerd does not ask us for a chain of which it knows a snapshot: there it goes on giving that one to images.
 
 use std::sync::Arc;
 

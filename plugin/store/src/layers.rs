@@ -26,7 +26,7 @@ pub struct LayerInfo {
     pub snapshots: u64,
     /// Something is using it just now.
     pub pinned: bool,
-    /// Verification found it damaged: nothing new uses it.
+    /// Verification found it damaged: no pull reuses it.
     pub damaged: bool,
     /// Registries it came from, as host or host:port.
     pub origins: Vec<String>,

@@ -22,7 +22,8 @@ use crate::tree::{self, Tree};
 const MAKING: Duration = Duration::from_secs(10);
 
 /// What becomes of a damaged layer that is in use.
-const OUTLAW: &str = "nothing new uses it; remove the images and containers that do, and pull again";
+const OUTLAW: &str = "no pull reuses it, but containerd itself gives the snapshots on it to other images of the same namespace: \
+                      remove the images and containers that use it, and pull again";
 
 /// What to verify.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -330,7 +331,7 @@ impl Run<'_> {
             return self.problem(id, what, text, false);
         }
         let text = format!(
-            "{damage}; run this with --repair, so that nothing new uses it, remove the images and containers that do, and \
+            "{damage}; run this with --repair, so that no pull reuses it, remove the images and containers that use it, and \
              pull again"
         );
         self.problem(id, what, text, false)

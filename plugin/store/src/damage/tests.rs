@@ -50,7 +50,7 @@ fn a_damaged_layer_in_use_serves_its_snapshots_alone() {
     damage(&bad);
     assert!(is_here(&store, "l"));
     let texts = repair(&store);
-    assert!(texts.len() == 1 && texts[0].0.contains("nothing new uses it") && !texts[0].1, "{texts:?}");
+    assert!(texts.len() == 1 && texts[0].0.contains("no pull reuses it") && !texts[0].1, "{texts:?}");
     assert!(!is_here(&store, "l"));
     assert!(store.pin(pin.id()).is_none());
     // A job that found it before that.

@@ -56,7 +56,7 @@ ALTER TABLE layers ADD COLUMN shared_bytes  INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE layers ADD COLUMN shared_inodes INTEGER NOT NULL DEFAULT 0;
 ",
     r"
--- 1: verification found wrong contents; snapshots that have the layer keep it, nothing else ever uses it.
+-- 1: verification found wrong contents; snapshots that have the layer keep it, no pull ever reuses it.
 ALTER TABLE layers ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;
 ",
 ];
