@@ -33,9 +33,6 @@ async fn main() -> Result<(), Failure> {
     fill(&store)?;
     let socket: PathBuf = dir.path().join("socket");
     tokio::spawn(serve::serve(Arc::clone(&store), Arc::new(NoRemoteLayers), socket.clone()));
-    while !socket.exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
     let mut client = serve::connect(&socket).await?;
     let stat = stat(&mut client).await?;
     let commit = commit(&mut client).await?;

@@ -85,9 +85,6 @@ async fn without_remote_layers_every_prepare_gets_mounts() {
     let store = Arc::new(Store::open(dir.path()).unwrap());
     let socket = dir.path().join("socket");
     tokio::spawn(serve::serve(store, Arc::new(NoRemoteLayers), socket.clone()));
-    while !socket.exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
     let mut client = serve::connect(&socket).await.unwrap();
     client.prepare(extract("k8s.io", 1, &diff("base"), "")).await.unwrap();
     let key = format!("k8s.io/1/extract-1-Xy {}", diff("base"));

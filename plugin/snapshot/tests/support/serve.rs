@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chunked_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use chunked_snapshot::{RemoteLayers, ServiceOptions, service};
@@ -21,9 +22,22 @@ pub async fn serve(store: Arc<Store>, remote: Arc<dyn RemoteLayers>, socket: Pat
         .map_err(std::io::Error::other)
 }
 
-/// A client of the service at `socket`.
+/// A client of the service at `socket`, which has a name before anyone listens on it.
 #[allow(dead_code, reason = "not every user of this module calls the service")]
 pub async fn connect(socket: &Path) -> Result<SnapshotsClient<Channel>, tonic::transport::Error> {
+    let started = Instant::now();
+    loop {
+        match try_connect(socket).await {
+            Err(_) if started.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+#[allow(dead_code, reason = "see above")]
+async fn try_connect(socket: &Path) -> Result<SnapshotsClient<Channel>, tonic::transport::Error> {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
