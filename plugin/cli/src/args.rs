@@ -65,6 +65,16 @@ pub(crate) struct Common {
     pub(crate) log_level: Option<String>,
 }
 
+/// Options of commands that speak to registries.
+#[derive(Debug, Args)]
+pub(crate) struct Registries {
+    /// Speak plain HTTP to this registry host, too (loopback hosts always do).
+    #[arg(long, value_name = "HOST")]
+    pub(crate) plain_http: Vec<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -91,15 +101,12 @@ pub(crate) struct Pull {
     /// Platform to choose from an index, as os/architecture[/variant]. Default: this machine's.
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
-    /// Speak plain HTTP to this registry host, too (loopback hosts always do).
-    #[arg(long, value_name = "HOST")]
-    pub(crate) plain_http: Vec<String>,
     /// Bring the index of the host's files up to date first, as `host index` does. Without it, what is indexed is
     /// used.
     #[arg(long)]
     pub(crate) index_host: bool,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) registries: Registries,
 }
 
 #[derive(Debug, Args)]

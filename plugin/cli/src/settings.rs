@@ -11,7 +11,23 @@ use chunked_plan::Costs;
 use chunked_registry::ClientOptions;
 use chunked_store::{Keep, StoreOptions};
 
-use crate::args::Common;
+use crate::args::{Common, Registries};
+use crate::logging;
+
+/// The settings of a command for a person, who is told of warnings and errors unless `--log-level` asks for more; starts
+/// logging.
+pub(crate) fn for_person(common: &Common) -> Result<Settings> {
+    let settings = load(common)?;
+    logging::start(&settings.log, if common.log_level.is_some() { None } else { Some("warn") })?;
+    Ok(settings)
+}
+
+/// As before, of a command that speaks to registries.
+pub(crate) fn for_images(registries: &Registries) -> Result<Settings> {
+    let mut settings = for_person(&registries.common)?;
+    settings.registry.plain_http.extend(registries.plain_http.iter().cloned());
+    Ok(settings)
+}
 
 /// The settings: the named file, else the default one if it exists, overridden by options.
 pub(crate) fn load(common: &Common) -> Result<Settings> {

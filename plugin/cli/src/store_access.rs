@@ -11,7 +11,7 @@ use chunked_store::Store;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::args::StoreAccess;
-use crate::{logging, settings};
+use crate::settings;
 
 /// Who has the store.
 pub(crate) enum Access {
@@ -21,8 +21,7 @@ pub(crate) enum Access {
 
 /// Asks the daemon on the configured socket, unless `--root` names another store than its.
 pub(crate) async fn open(access: &StoreAccess) -> Result<Access> {
-    let settings = settings::load(&access.common)?;
-    logging::start(&settings.log, if access.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_person(&access.common)?;
     let address = access.address.as_ref().unwrap_or(&settings.address);
     match connect(address).await {
         Ok(mut client) => {

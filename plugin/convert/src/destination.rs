@@ -27,8 +27,8 @@ use registry::RegistryDestination;
 #[derive(Debug, Clone)]
 pub(crate) enum Destination {
     Registry(RegistryDestination),
-    Layout(Arc<LayoutDestination>),
-    Archive(Arc<ArchiveDestination>),
+    /// A layout; with an archive it becomes that in the end.
+    Layout(Arc<LayoutDestination>, Option<Arc<ArchiveDestination>>),
 }
 
 impl Destination {
@@ -43,10 +43,12 @@ impl Destination {
                 Ok(Self::Registry(RegistryDestination { client: client.clone(), reference }))
             }
             Location::Layout { path, tag } => {
-                blocking(move || LayoutDestination::open(path, tag)).await.map(Arc::new).map(Self::Layout)
+                let layout = blocking(move || LayoutDestination::open(path, tag)).await?;
+                Ok(Self::Layout(Arc::new(layout), None))
             }
             Location::Archive { path, tag } => {
-                blocking(move || ArchiveDestination::open(path, tag)).await.map(Arc::new).map(Self::Archive)
+                let archive = blocking(move || ArchiveDestination::open(path, tag)).await?;
+                Ok(Self::Layout(archive.layout(), Some(Arc::new(archive))))
             }
             Location::DockerArchive { path, .. } => Err(ConvertError::place(
                 location,
@@ -63,8 +65,7 @@ impl Destination {
     pub(crate) async fn has(&self, digest: &Digest, size: u64) -> Result<bool, ConvertError> {
         match self {
             Self::Registry(registry) => registry.has(digest, size).await,
-            Self::Layout(layout) => Ok(layout.has(digest, size)),
-            Self::Archive(archive) => Ok(archive.layout().has(digest, size)),
+            Self::Layout(layout, _) => Ok(layout.has(digest, size)),
         }
     }
 
@@ -90,13 +91,9 @@ impl Destination {
     ) -> Result<(), ConvertError> {
         match self {
             Self::Registry(registry) => registry.put_file(digest, size, file, sent).await,
-            Self::Layout(layout) => {
+            Self::Layout(layout, _) => {
                 let (layout, digest) = (Arc::clone(layout), *digest);
                 blocking(move || layout.put_file(&digest, size, file)).await
-            }
-            Self::Archive(archive) => {
-                let (archive, digest) = (Arc::clone(archive), *digest);
-                blocking(move || archive.layout().put_file(&digest, size, file)).await
             }
         }
     }
@@ -116,8 +113,7 @@ impl Destination {
         }
         match self {
             Self::Registry(registry) => registry.put_bytes(&digest, bytes).await?,
-            Self::Layout(layout) => layout.put_bytes(&digest, bytes)?,
-            Self::Archive(archive) => archive.layout().put_bytes(&digest, bytes)?,
+            Self::Layout(layout, _) => layout.put_bytes(&digest, bytes)?,
         }
         Ok(Delivery::Sent)
     }
@@ -126,8 +122,7 @@ impl Destination {
     pub(crate) async fn put_document(&self, document: &Document) -> Result<(), ConvertError> {
         match self {
             Self::Registry(registry) => registry.put_document(document, None).await,
-            Self::Layout(layout) => layout.put_bytes(&document.digest, &document.bytes),
-            Self::Archive(archive) => archive.layout().put_bytes(&document.digest, &document.bytes),
+            Self::Layout(layout, _) => layout.put_bytes(&document.digest, &document.bytes),
         }
     }
 
@@ -141,8 +136,7 @@ impl Destination {
     ) -> Result<(), ConvertError> {
         match self {
             Self::Registry(registry) => registry.list_referrer(subject, descriptor, tag, document).await,
-            Self::Layout(layout) => layout.list(descriptor.clone()),
-            Self::Archive(archive) => archive.layout().list(descriptor.clone()),
+            Self::Layout(layout, _) => layout.list(descriptor.clone()),
         }
     }
 
@@ -150,15 +144,13 @@ impl Destination {
     pub(crate) async fn finish(&self, root: &Document) -> Result<(), ConvertError> {
         match self {
             Self::Registry(registry) => registry.put_document(root, Some(&registry.reference.target())).await,
-            Self::Layout(layout) => {
+            Self::Layout(layout, archive) => {
                 layout.put_bytes(&root.digest, &root.bytes)?;
-                layout.name(root.descriptor())
-            }
-            Self::Archive(archive) => {
-                archive.layout().put_bytes(&root.digest, &root.bytes)?;
-                archive.layout().name(root.descriptor())?;
-                let archive = Arc::clone(archive);
-                blocking(move || archive.write()).await
+                layout.name(root.descriptor())?;
+                match archive.clone() {
+                    Some(archive) => blocking(move || archive.write()).await,
+                    None => Ok(()),
+                }
             }
         }
     }

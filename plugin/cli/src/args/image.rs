@@ -6,7 +6,7 @@ use chunked_convert::{DEFAULT_LEVEL, LARGEST_MIN_CHUNK, LEVELS, Location};
 use chunked_registry::Platform;
 use clap::Args;
 
-use super::Common;
+use super::Registries;
 
 fn level(text: &str) -> Result<i32, String> {
     let level = text.parse().ok().filter(|level| LEVELS.contains(level));
@@ -79,11 +79,8 @@ pub(crate) struct Convert {
     /// Print one JSON object about the conversion instead of text and progress bars.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Speak plain HTTP to this registry host, too (loopback hosts always do).
-    #[arg(long, value_name = "HOST")]
-    pub(crate) plain_http: Vec<String>,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) registries: Registries,
 }
 
 #[derive(Debug, Args)]
@@ -116,11 +113,8 @@ pub(crate) struct Inspect {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Speak plain HTTP to this registry host, too (loopback hosts always do).
-    #[arg(long, value_name = "HOST")]
-    pub(crate) plain_http: Vec<String>,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) registries: Registries,
 }
 
 #[derive(Debug, Args)]
@@ -146,11 +140,8 @@ pub(crate) struct Diff {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Speak plain HTTP to this registry host, too (loopback hosts always do).
-    #[arg(long, value_name = "HOST")]
-    pub(crate) plain_http: Vec<String>,
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) registries: Registries,
 }
 
 #[cfg(test)]

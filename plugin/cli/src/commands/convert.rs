@@ -9,15 +9,13 @@ use indicatif::HumanBytes;
 
 use crate::args::Convert;
 use crate::exit::Exit;
-use crate::{logging, settings};
+use crate::settings;
 
 /// Exit code of a conversion that left something out.
 const INCOMPLETE: u8 = 3;
 
 pub(crate) async fn run(command: Convert) -> Result<()> {
-    let mut settings = settings::load(&command.common)?;
-    settings.registry.plain_http.extend(command.plain_http.iter().cloned());
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_images(&command.registries)?;
     let (source, destination) = (&command.source, &command.destination);
     let options = options(&command);
     let client = Client::new(settings::client(&settings))?;

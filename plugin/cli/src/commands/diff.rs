@@ -8,12 +8,10 @@ use indicatif::HumanBytes;
 
 use super::convert::short;
 use crate::args::Diff;
-use crate::{logging, settings};
+use crate::settings;
 
 pub(crate) async fn run(command: Diff) -> Result<()> {
-    let mut settings = settings::load(&command.common)?;
-    settings.registry.plain_http.extend(command.plain_http.iter().cloned());
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_images(&command.registries)?;
     let held = Location::guess(&command.held)?;
     let wanted = Location::guess(&command.wanted)?;
     let platform: Platform = command.platform.clone().unwrap_or_default();

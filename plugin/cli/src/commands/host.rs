@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 
 use crate::args::{Host, HostIndex as IndexCommand, HostStatus as StatusCommand};
 use crate::screen::{self, Bar, TICK};
-use crate::{logging, settings};
+use crate::settings;
 
 pub(crate) async fn run(command: Host) -> Result<()> {
     match command {
@@ -19,8 +19,7 @@ pub(crate) async fn run(command: Host) -> Result<()> {
 }
 
 async fn index(command: IndexCommand) -> Result<()> {
-    let settings = settings::load(&command.common)?;
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_person(&command.common)?;
     let started = Instant::now();
     let report = pass(&settings, !command.json).await?;
     if command.json {
@@ -70,8 +69,7 @@ async fn show(progress: Progress) {
 }
 
 fn status(command: &StatusCommand) -> Result<()> {
-    let settings = settings::load(&command.common)?;
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_person(&command.common)?;
     let status = HostIndex::new(&settings.root, settings::host(&settings)).status();
     if command.json {
         println!("{}", serde_json::to_string(&status)?);

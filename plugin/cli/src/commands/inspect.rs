@@ -12,12 +12,10 @@ use chunked_registry::{Client, Platform};
 use serde_json::{Value, json};
 
 use crate::args::Inspect;
-use crate::{logging, settings};
+use crate::settings;
 
 pub(crate) async fn run(command: Inspect) -> Result<()> {
-    let mut settings = settings::load(&command.common)?;
-    settings.registry.plain_http.extend(command.plain_http.iter().cloned());
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_images(&command.registries)?;
     let path = Path::new(&command.what);
     if path.is_file() && is_zstd(path)? {
         let (path, verify) = (path.to_path_buf(), command.verify);

@@ -13,7 +13,7 @@ use chunked_store::{Adoption, Kind, NewSnapshot, Store};
 use serde::Serialize;
 
 use crate::args::Pull;
-use crate::{logging, progress, rootfs, settings};
+use crate::{progress, rootfs, settings};
 
 /// The answer of `--json`.
 #[derive(Debug, Serialize)]
@@ -48,9 +48,7 @@ struct Seconds {
 }
 
 pub(crate) async fn run(command: Pull) -> Result<()> {
-    let mut settings = settings::load(&command.common)?;
-    settings.registry.plain_http.extend(command.plain_http.iter().cloned());
-    logging::start(&settings.log, if command.common.log_level.is_some() { None } else { Some("warn") })?;
+    let settings = settings::for_images(&command.registries)?;
     let reference: Reference = command.image.parse().with_context(|| format!("image {:?}", command.image))?;
     let platform = match &command.platform {
         Some(platform) => platform.parse().with_context(|| format!("--platform {platform:?}"))?,

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layout::LayoutDestination;
 use super::leftovers;
@@ -12,7 +13,7 @@ use crate::error::ConvertError;
 #[derive(Debug)]
 pub(crate) struct ArchiveDestination {
     path: PathBuf,
-    layout: LayoutDestination,
+    layout: Arc<LayoutDestination>,
     /// Removes the layout.
     _directory: tempfile::TempDir,
     /// Says that this process is alive, until the layout is removed: fields are dropped in their order.
@@ -27,12 +28,13 @@ impl ArchiveDestination {
         };
         leftovers::clear_directories(parent);
         let (directory, lock) = leftovers::directory_in(parent).map_err(ConvertError::file(parent))?;
-        let layout = LayoutDestination::open(directory.path().to_path_buf(), tag)?;
+        let layout = Arc::new(LayoutDestination::open(directory.path().to_path_buf(), tag)?);
         Ok(Self { path, layout, _directory: directory, _lock: lock })
     }
 
-    pub(crate) fn layout(&self) -> &LayoutDestination {
-        &self.layout
+    /// Where everything is until then.
+    pub(crate) fn layout(&self) -> Arc<LayoutDestination> {
+        Arc::clone(&self.layout)
     }
 
     /// Packs the layout, the same bytes for the same image, and puts the tar at its place.
