@@ -3,6 +3,7 @@ layers of other writers read by us."""
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -226,17 +227,34 @@ def checks(lab, registry):
         def hidden(where):
             return {os.path.join(path, name) for path, folders, files in os.walk(where) for name in folders + files
                     if name.startswith((".chunked-convert-", ".part-"))}
-        for destination in ("oci-archive:%s/x.tar", "oci:%s/layout"):
-            child = begin(destination)
-            wait_for("a file that is written", lambda: child.poll() is not None or any(".part-" in name for name in hidden(directory)))
-            child.kill()
-            expect(child.wait() == -signal.SIGKILL and hidden(directory), "it was not killed in the middle")
+
+        def kill(destination, where):
+            """Kills it while there is something in `where` that it has not finished."""
+            for _ in range(20):
+                shutil.rmtree(where, ignore_errors=True)
+                child = begin(destination)
+                while child.poll() is None:
+                    if not any(".part-" in name for name in hidden(directory) - others):
+                        continue
+                    child.send_signal(signal.SIGSTOP)
+                    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                    # It may have ended, or finished that file, before it stopped.
+                    if hidden(directory) - others and child.poll() is None:
+                        child.kill()
+                        child.wait()
+                        return
+                    child.send_signal(signal.SIGCONT)
+            raise Failure("%s was always done before it could be killed" % destination)
+        others = set()
+        kill("oci-archive:%s/x.tar", directory + "/x.tar")
+        others = hidden(directory)
+        kill("oci:%s/layout", directory + "/layout")
         dead = hidden(directory)
         living = begin("oci-archive:%s/slow.tar", "--level", "19", "--threads", "1")
         try:
             wait_for("the slow one to begin", lambda: hidden(directory) - dead)
             expect(not hidden(directory) & {name for name in dead if "/layout/" not in name}, "the next run left what was dead")
-            mine = hidden(directory) - dead
+            mine = {name for name in hidden(directory) - dead if ".part-" not in name}
             for destination in ("oci-archive:%s/x.tar", "oci:%s/layout"):
                 expect(begin(destination).wait(60) == 0, destination)
             expect(living.poll() is None and mine <= hidden(directory) and not hidden(directory) & dead,
