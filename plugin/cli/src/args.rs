@@ -4,6 +4,7 @@ mod image;
 
 use std::path::PathBuf;
 
+use chunked_registry::Platform;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use image::{Convert, Diff, Inspect};
@@ -100,7 +101,7 @@ pub(crate) struct Pull {
     pub(crate) json: bool,
     /// Platform to choose from an index, as os/architecture[/variant]. Default: this machine's.
     #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Option<Platform>,
     /// Bring the index of the host's files up to date first, as `host index` does. Without it, what is indexed is
     /// used.
     #[arg(long)]

@@ -172,6 +172,8 @@ mod tests {
             ("x convert oci:a oci:b --platform amd64", 2),
             ("x inspect r.example/a --platform linux/", 2),
             ("x diff r.example/a", 2),
+            ("x pull r.example/a --platform amd64", 2),
+            ("x pull r.example/a --platform linux/amd64", 0),
         ] {
             assert_eq!(code(words), expected, "{words}");
         }

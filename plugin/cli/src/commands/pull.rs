@@ -50,10 +50,7 @@ struct Seconds {
 pub(crate) async fn run(command: Pull) -> Result<()> {
     let settings = settings::for_images(&command.registries)?;
     let reference: Reference = command.image.parse().with_context(|| format!("image {:?}", command.image))?;
-    let platform = match &command.platform {
-        Some(platform) => platform.parse().with_context(|| format!("--platform {platform:?}"))?,
-        None => Platform::default(),
-    };
+    let platform = command.platform.clone().unwrap_or_default();
     if command.index_host {
         super::host::pass(&settings, !command.json).await.context("indexing host files")?;
     }
