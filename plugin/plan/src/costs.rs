@@ -38,8 +38,8 @@ impl Costs {
     pub const EXTRA_FREE: u64 = 4 << 10;
     /// Gap bytes, in per cent of the bytes needed, that are not worth a second request.
     pub const NEGLIGIBLE_PERCENT: u64 = 1;
-    /// Requests that are fine: this many take 32 round trips if 16 run at the same time, well under a second on most
-    /// networks.
+    /// Ranges that are fine: this many take 32 round trips if 16 run at the same time, well under a second on most
+    /// networks. More of them keep the registry's disk and everybody's processor busy, even in few requests.
     pub const MAX_RANGES: usize = 512;
     /// Bytes up to which a request is small: more of them may run at the same time.
     pub const SMALL_REQUEST: u64 = 256 << 10;
@@ -55,11 +55,6 @@ impl Costs {
         let gap = in_flight / u128::from(self.at_once(0));
         let limit = self.max_gap.clamp(Self::MIN_GAP, Self::MAX_GAP);
         u64::try_from(gap).unwrap_or(u64::MAX).clamp(Self::MIN_GAP, limit)
-    }
-
-    /// Requests that ask for `ranges` ranges.
-    pub(crate) fn requests(&self, ranges: usize) -> usize {
-        ranges.div_ceil(usize::try_from(self.ranges_per_request.max(1)).unwrap_or(usize::MAX))
     }
 
     /// Ranges of `bytes` bytes each that are asked for in one round trip.

@@ -20,11 +20,11 @@
 //!    together with the headers of the parts may take [`Costs::EXTRA_PERCENT_PARTS`];
 //! 4. if all gaps together, whatever their sizes, are at most [`Costs::NEGLIGIBLE_PERCENT`], they are filled:
 //!    one range, one stream;
-//! 5. if there are more than [`Costs::MAX_RANGES`] requests in the end, and asking for them would take longer
+//! 5. if there are more than [`Costs::MAX_RANGES`] ranges in the end, and asking for them would take longer
 //!    than getting everything from the first to the last byte, every gap of rule 1 is filled. That is the
 //!    case of many scattered files so small that their headers are a good part of them;
 //! 6. if everything from the first to the last missing byte, as one stream, takes no longer than more than
-//!    [`Costs::MAX_RANGES`] requests, or is faster than fewer by [`Costs::WORTH_MICROS`], that is asked for. The
+//!    [`Costs::MAX_RANGES`] ranges, or is faster than fewer by [`Costs::WORTH_MICROS`], that is asked for. The
 //!    [`Decision`] tells both times and the network they are for.
 //!
 //! So a pull fetches at most 1.05 × (missing pieces + TOC + tar-split), or 4 KiB more than those, except under

@@ -39,8 +39,7 @@ pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cov
         decision.ranges_micros = costs.micros(fetched, ranges.len());
         decision.stream_micros = costs.micros(span.len(), 1);
         let saved = decision.ranges_micros.checked_sub(decision.stream_micros);
-        let many = costs.requests(ranges.len()) > Costs::MAX_RANGES;
-        let enough = if many { 0 } else { Costs::WORTH_MICROS };
+        let enough = if ranges.len() > Costs::MAX_RANGES { 0 } else { Costs::WORTH_MICROS };
         if ranges.len() > 1 && saved.is_some_and(|saved| saved >= enough) {
             (fetched, ranges) = (span.len(), vec![span]);
         }
@@ -86,7 +85,7 @@ fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
     let ranges = gaps.len() - affordable + 1;
     // Compared without the needed bytes, which are the same either way.
     let slower = costs.micros(extra, ranges) > costs.micros(all, 1);
-    let count = if costs.requests(ranges) > Costs::MAX_RANGES && slower {
+    let count = if ranges > Costs::MAX_RANGES && slower {
         gaps.partition_point(|(gap, _)| *gap <= limit)
     } else {
         affordable
