@@ -14,41 +14,12 @@ use crate::content::Donor;
 use crate::error::AssembleError;
 use crate::job::Job;
 use crate::report::Progress;
-use crate::spare::Spare;
+use crate::taking::{Failed, Taking};
 
 /// Files up to this many bytes are read into memory once, for copy and hash together.
 const SMALL: u64 = 1 << 20;
 
-pub(crate) struct Taking<'a> {
-    pub(crate) job: &'a Job,
-    pub(crate) donor: &'a Donor,
-    pub(crate) spare: &'a Spare,
-    pub(crate) size: u64,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) progress: &'a Progress,
-}
-
-/// Why a donor gave nothing.
-enum Failed {
-    /// The donor is bad, for this reason.
-    Bad(String),
-    /// Our own file could not be made.
-    Ours(AssembleError),
-}
-
-impl From<AssembleError> for Failed {
-    fn from(error: AssembleError) -> Self {
-        Self::Ours(error)
-    }
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Self {
-        Self::Bad(error.to_string())
-    }
-}
-
-impl Taking<'_> {
+impl Taking<'_, Donor> {
     pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
         let part = match self.take() {
             Ok(part) => part,
@@ -62,7 +33,7 @@ impl Taking<'_> {
     }
 
     fn take(&self) -> Result<Part, Failed> {
-        let file = self.donor.root.open_file(&self.donor.path)?;
+        let file = self.source.root.open_file(&self.source.path)?;
         let meta = file.metadata()?;
         if meta.len() != self.size {
             return Err(Failed::Bad(format!("it has {} bytes, not {}", meta.len(), self.size)));
@@ -80,10 +51,10 @@ impl Taking<'_> {
         if data.len() as u64 != self.size {
             return Err(Failed::Bad("its length changed while it was read".into()));
         }
-        if self.donor.check {
+        if self.source.check {
             self.wrong_digest(Digest::of(&data))?;
         }
-        if !share(self.job, self.donor, donor, meta, self.progress)? {
+        if !share(self.job, self.source, donor, meta, self.progress)? {
             let mut file = self.job.create()?;
             let io = AssembleError::io(&self.job.path, "writing the file");
             if is_sparse(meta) { write_sparse(&file, &data) } else { file.write_all(&data) }.map_err(io)?;
@@ -93,10 +64,10 @@ impl Taking<'_> {
     }
 
     fn large(&self, donor: File, meta: &Metadata) -> Result<Part, Failed> {
-        if self.donor.check {
+        if self.source.check {
             self.check_large(&donor)?;
         }
-        if share(self.job, self.donor, &donor, meta, self.progress)? {
+        if share(self.job, self.source, &donor, meta, self.progress)? {
             // The page cache of the donor is likely warm, and that of the new file is not.
             return Ok(Part::File { file: donor, start: 0, len: self.size });
         }

@@ -14,9 +14,7 @@ use chunked_core::{Digest, Hasher};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::report::Progress;
-use crate::spare::Spare;
+use crate::taking::{Failed, Taking};
 
 /// Files from this many bytes on share the source's blocks where the filesystem can. Smaller ones are copied: the
 /// clone has to be read from disk to be hashed, while the source is often in memory.
@@ -37,35 +35,7 @@ pub trait Foreign: fmt::Debug + Send + Sync {
     fn spoiled(&self);
 }
 
-pub(crate) struct Copying<'a> {
-    pub(crate) job: &'a Job,
-    pub(crate) source: &'a dyn Foreign,
-    pub(crate) spare: &'a Spare,
-    pub(crate) size: u64,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) progress: &'a Progress,
-}
-
-/// Why the source gave nothing.
-enum Failed {
-    /// For this reason.
-    Bad(String),
-    /// Our own file could not be made.
-    Ours(AssembleError),
-}
-
-impl From<AssembleError> for Failed {
-    fn from(error: AssembleError) -> Self {
-        Self::Ours(error)
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn bad(error: io::Error) -> Failed {
-    Failed::Bad(error.to_string())
-}
-
-impl Copying<'_> {
+impl Taking<'_, dyn Foreign> {
     pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
         match self.take() {
             Ok(part) => {
@@ -81,7 +51,7 @@ impl Copying<'_> {
     }
 
     fn take(&self) -> Result<Part, Failed> {
-        let source = self.source.open().map_err(bad)?;
+        let source = self.source.open()?;
         if let Some(clone) = self.clone_of(&source)? {
             self.prove(self.hash(&clone)?)?;
             self.job.finish(&clone)?;
@@ -135,7 +105,7 @@ impl Copying<'_> {
 
     fn small(&self, source: &File) -> Result<Part, Failed> {
         let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
-        source.take(self.size + 1).read_to_end(&mut data).map_err(bad)?;
+        source.take(self.size + 1).read_to_end(&mut data)?;
         self.prove(Digest::of(&data))?;
         let mut file = self.job.create()?;
         file.write_all(&data).map_err(AssembleError::io(&self.job.path, "writing the file"))?;
@@ -157,7 +127,7 @@ impl Copying<'_> {
                     file.write_all(&buffer[..n]).map_err(write)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(bad(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         self.prove(hasher.finish())?;

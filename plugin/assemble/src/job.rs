@@ -11,13 +11,12 @@ use chunked_linux::{Dir, Metadata, NodeType, clone_file, set_fd_metadata};
 use chunked_verify::Part;
 
 use crate::content::{Content, Donor};
-use crate::donor::Taking;
 use crate::error::{AssembleError, lossy};
-use crate::foreign::Copying;
 use crate::known;
 use crate::pieces::{FilePiece, Target};
 use crate::report::{Progress, Stored};
 use crate::spare::Spare;
+use crate::taking::Taking;
 
 /// One entry to make, in a directory that exists.
 #[derive(Debug)]
@@ -181,13 +180,13 @@ impl Job {
                 (digest, promises)
             }
             Content::Donor(donor, spare) => {
-                let (donor, spare) = (&donor, &spare);
-                Taking { job: self, donor, spare, size, digest, progress }.run(parts)?;
+                let (source, spare) = (&donor, &spare);
+                Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
                 (digest, Vec::new())
             }
             Content::Foreign(source, spare) => {
                 let (source, spare) = (&*source, &spare);
-                Copying { job: self, source, spare, size, digest, progress }.run(parts)?;
+                Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
                 (digest, Vec::new())
             }
         };

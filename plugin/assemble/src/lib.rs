@@ -24,6 +24,7 @@ mod placed;
 mod promise;
 mod report;
 mod spare;
+mod taking;
 mod tree;
 mod unit;
 

@@ -131,8 +131,8 @@ async fn missing_blobs_say_what_the_registry_said() {
     }
 }
 
-#[tokio::test]
-async fn redirects_do_not_carry_credentials() {
+/// A registry that sends whoever has a token to a storage of another origin.
+async fn redirected() -> (Registry, Registry, Blob) {
     let (registry, _) = start().await;
     let storage = Registry::start().await;
     let digest = storage.blob(content());
@@ -140,6 +140,12 @@ async fn redirects_do_not_carry_credentials() {
     let to = format!("{}/v2/x/blobs/{digest}?signature=SECRET", storage.url());
     registry.script(move |_, _| Quirk::Redirect(to.clone()));
     let blob = client().blob(&registry.reference("team/app"), digest, 300_000);
+    (registry, storage, blob)
+}
+
+#[tokio::test]
+async fn redirects_do_not_carry_credentials() {
+    let (registry, storage, blob) = redirected().await;
     assert_eq!(read(blob.get(RANGE).await.unwrap()).await.unwrap(), &content()[1000..201_000]);
     let seen = storage.seen();
     assert_eq!(seen.len(), 1);
@@ -162,13 +168,7 @@ async fn redirects_do_not_carry_credentials() {
 
 #[tokio::test]
 async fn later_ranges_go_straight_to_where_the_first_was_sent() {
-    let (registry, _) = start().await;
-    let storage = Registry::start().await;
-    let digest = storage.blob(content());
-    registry.access(Access::Bearer(None));
-    let to = format!("{}/v2/x/blobs/{digest}?signature=SECRET", storage.url());
-    registry.script(move |_, _| Quirk::Redirect(to.clone()));
-    let blob = client().blob(&registry.reference("team/app"), digest, 300_000);
+    let (registry, storage, blob) = redirected().await;
     for _ in 0..3 {
         read(blob.get(RANGE).await.unwrap()).await.unwrap();
     }
