@@ -2,12 +2,15 @@
 
 CARGO ?= cargo
 BIN := target/release/chunked-snapshotter
+# The release of cargo-deny that deny.toml was written for: a later one may have other rules.
+DENY := 0.20.2
+DENY_DIR := $(CURDIR)/.tools/deny-$(DENY)
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint latency bench-index bench-cuts fuzz clean bench-ranges
+.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
-	@echo "make test     everything CI runs: lint, unit tests, checks with real parts"
+	@echo "make test     everything CI runs: lint, unit tests, checks with real parts; installs what it needs"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB; round trip of every corpus tar"
@@ -29,12 +32,17 @@ tools:
 demo: build tools
 	integration/demo/run
 
-test: lint unit check
+test: tools lint unit check
 
-lint:
+lint: deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(CARGO) deny check bans licenses sources
+	PATH="$(DENY_DIR)/bin:$$PATH" $(CARGO) deny check bans licenses sources
+
+# Installs cargo-deny beside the other tools, unless the PATH has this very release.
+deny:
+	@PATH="$(DENY_DIR)/bin:$$PATH" $(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(DENY)' || \
+	  $(CARGO) install --quiet --locked --root $(DENY_DIR) --version $(DENY) cargo-deny
 
 unit:
 	$(CARGO) test --release --workspace
