@@ -13,20 +13,20 @@ use chunked_core::{Digest, Entry, Kind};
 use chunked_tar::{Event, Machine};
 use chunked_verify::Done;
 
-use crate::big::{BigFile, LongFile, Streamed};
-use crate::budget::Budget;
-use crate::content::{Content, Donor};
-use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
-use crate::foreign::Foreign;
-use crate::known::{Known, join_all};
-use crate::pieces::FilePiece;
-use crate::place::Place;
-use crate::placed::Placed;
-use crate::promise::{Promise, Promised};
-use crate::report::{Extracted, Progress};
-use crate::spare::Spare;
-use crate::unit::Pool;
+use crate::source::content::{Content, Donor};
+use crate::source::host::Foreign;
+use crate::source::long::{BigFile, LongFile, Streamed};
+use crate::source::pieces::FilePiece;
+use crate::source::promise::{Promise, Promised};
+use crate::source::refetch::Spare;
+use crate::source::twin::{Known, join_all};
+use crate::staging::Staging;
+use crate::work::budget::Budget;
+use crate::work::dispatcher::Dispatcher;
+use crate::work::entry::Placed;
+use crate::work::progress::{Extracted, Progress};
+use crate::work::unit::Pool;
 
 /// Files beyond this many bytes are written part by part.
 pub const BIG_FILE: u64 = 1 << 20;
@@ -67,7 +67,7 @@ enum Open {
 pub struct Extractor {
     dispatcher: Dispatcher,
     machine: Machine,
-    place: Place,
+    place: Staging,
     open: Open,
 }
 
@@ -77,7 +77,7 @@ impl Extractor {
     /// # Errors
     /// When the directory cannot be opened or no thread started.
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
-        let place = Place::new(root, settings.base)?;
+        let place = Staging::new(root, settings.base)?;
         let progress = Progress::new(place.root(), settings.known);
         Ok(Self {
             place,

@@ -4,40 +4,29 @@
 //! layer format: it reads metadata from real tar headers only, keeps a model of the tree to place entries, and
 //! has workers decode, check and write files while the DiffID is computed in tar order.
 //!
+//! - `tree`: a pure model of the layer, and where an entry goes in it;
+//! - `source`: where the bytes of a file come from;
+//! - `work`: jobs, the order in which their bytes are hashed, workers, budget, progress.
+//!
 //! It must not know where bytes come from: no registry, no network.
 
-mod big;
-mod budget;
-mod content;
-mod decode;
-mod dispatch;
-mod donor;
 mod error;
 mod extractor;
-mod foreign;
-mod job;
-mod known;
-mod path;
-mod pieces;
-mod place;
-mod placed;
-mod promise;
-mod report;
-mod spare;
-mod taking;
+mod source;
+mod staging;
 mod tree;
-mod unit;
+mod work;
 
-pub use big::{LongFile, is_long};
-pub use budget::{Budget, Permit};
-pub use content::{Donor, FetchedPiece};
-pub use decode::MAX_BUFFERED;
 pub use error::AssembleError;
 pub use extractor::{BIG_FILE, Extractor, Settings};
-pub use foreign::Foreign;
-pub use known::Known;
-pub use pieces::{Chunk, FilePiece, LocalPiece};
-pub use promise::{Made, Promise, Promised, promise};
-pub use report::{Extracted, Stored};
-pub use spare::{Refetch, Spare, SparePiece};
-pub use unit::Pool;
+pub use source::content::{Donor, FetchedPiece};
+pub use source::decode::MAX_BUFFERED;
+pub use source::host::Foreign;
+pub use source::long::{LongFile, is_long};
+pub use source::pieces::{Chunk, FilePiece, LocalPiece};
+pub use source::promise::{Made, Promise, Promised, promise};
+pub use source::refetch::{Refetch, Spare, SparePiece};
+pub use source::twin::Known;
+pub use work::budget::{Budget, Permit};
+pub use work::progress::{Extracted, Stored};
+pub use work::unit::Pool;

@@ -10,11 +10,11 @@ use chunked_core::{Digest, Hasher, Xattr};
 use chunked_linux::{Dir, copy_sparse};
 use chunked_verify::Part;
 
-use crate::content::Donor;
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::report::Progress;
-use crate::taking::{Failed, Taking};
+use crate::source::content::Donor;
+use crate::source::taking::{Failed, Taking};
+use crate::work::job::Job;
+use crate::work::progress::Progress;
 
 /// Files up to this many bytes are read into memory once, for copy and hash together.
 const SMALL: u64 = 1 << 20;

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use chunked_core::{Digest, Hasher, Xattr};
 use chunked_linux::{Dir, Metadata, clone_file, set_fd_metadata};
 
-use crate::content::{Content, Donor};
-use crate::donor::{link, same_metadata};
 use crate::error::AssembleError;
-use crate::job::{Job, What};
-use crate::report::Progress;
-use crate::unit::Step;
+use crate::source::content::{Content, Donor};
+use crate::source::donor::{link, same_metadata};
+use crate::work::job::{Job, What};
+use crate::work::progress::Progress;
+use crate::work::unit::Step;
 
 /// The node's files by content.
 pub trait Known: fmt::Debug + Send + Sync {
@@ -71,7 +71,7 @@ pub(crate) fn adopt(
     if meta.len() != len || !equals(&file, data).unwrap_or(false) {
         return Ok(false);
     }
-    crate::donor::share(job, donor, &file, &meta, progress)
+    crate::source::donor::share(job, donor, &file, &meta, progress)
 }
 
 fn equals(mut file: &File, data: &[Bytes]) -> io::Result<bool> {

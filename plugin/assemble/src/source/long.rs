@@ -11,15 +11,15 @@ use chunked_core::{Digest, Sparse};
 use chunked_verify::{DiffIdHasher, Done, Part};
 use parking_lot::Mutex;
 
-use crate::content::FetchedPiece;
-use crate::decode::{MAX_BUFFERED, decode_stream};
-use crate::dispatch::Dispatcher;
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::known::LargeTwin;
-use crate::pieces::{FilePiece, Target};
-use crate::promise::Promise;
-use crate::report::{Progress, Stored};
+use crate::source::content::FetchedPiece;
+use crate::source::decode::{MAX_BUFFERED, decode_stream};
+use crate::source::pieces::{FilePiece, Target};
+use crate::source::promise::Promise;
+use crate::source::twin::LargeTwin;
+use crate::work::dispatcher::Dispatcher;
+use crate::work::job::Job;
+use crate::work::progress::{Progress, Stored};
 
 /// Bytes that one worker decodes and writes at a time.
 const GROUP: u64 = 1 << 20;

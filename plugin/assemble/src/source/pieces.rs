@@ -9,13 +9,13 @@ use chunked_core::Digest;
 use chunked_linux::{Dir, copy_range};
 use chunked_verify::Part;
 
-use crate::content::FetchedPiece;
-use crate::decode::{MAX_BUFFERED, decode};
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::promise::{Made, Promise, Promised};
-use crate::report::Progress;
-use crate::spare::{Refetch, SparePiece};
+use crate::source::content::FetchedPiece;
+use crate::source::decode::{MAX_BUFFERED, decode};
+use crate::source::promise::{Made, Promise, Promised};
+use crate::source::refetch::{Refetch, SparePiece};
+use crate::work::job::Job;
+use crate::work::progress::Progress;
 
 /// What filesystems share is whole blocks of this many bytes (or more, and then nothing is shared).
 const BLOCK: u64 = 4096;

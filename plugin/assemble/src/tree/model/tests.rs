@@ -18,7 +18,7 @@ fn tree(entries: &[(&str, &str)]) -> Tree {
 
 fn resolved(tree: &Tree, name: &str, follow: bool) -> Result<String, TreeError> {
     let parts = tree.resolve(name.as_bytes(), follow)?;
-    Ok(String::from_utf8(crate::path::join(parts.iter().map(Vec::as_slice))).unwrap())
+    Ok(String::from_utf8(crate::tree::path::join(parts.iter().map(Vec::as_slice))).unwrap())
 }
 
 #[test]

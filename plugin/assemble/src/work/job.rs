@@ -10,13 +10,13 @@ use chunked_core::{Digest, Sparse, Xattr};
 use chunked_linux::{Dir, Metadata, NodeType, clone_file, set_fd_metadata};
 use chunked_verify::Part;
 
-use crate::content::{Content, Donor};
 use crate::error::{AssembleError, lossy};
-use crate::known;
-use crate::pieces::{FilePiece, Target};
-use crate::report::{Progress, Stored};
-use crate::spare::Spare;
-use crate::taking::Taking;
+use crate::source::content::{Content, Donor};
+use crate::source::pieces::{FilePiece, Target};
+use crate::source::refetch::Spare;
+use crate::source::taking::Taking;
+use crate::source::twin;
+use crate::work::progress::{Progress, Stored};
 
 /// One entry to make, in a directory that exists.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Job {
             }
             Content::Inline { data, twin } => {
                 let adopted = match &twin {
-                    Some(donor) => known::adopt(self, donor, &data, progress)?,
+                    Some(donor) => twin::adopt(self, donor, &data, progress)?,
                     None => false,
                 };
                 if !adopted {
@@ -167,7 +167,7 @@ impl Job {
                     write_inline(&file, &data, sparse).map_err(self.io("writing the file"))?;
                     self.finish(&file)?;
                 }
-                let digest = digest.or_else(|| sparse.is_none().then(|| known::digest_of(&data)));
+                let digest = digest.or_else(|| sparse.is_none().then(|| twin::digest_of(&data)));
                 (digest, Vec::new())
             }
             Content::Pieces { pieces, promises } => {
@@ -201,7 +201,7 @@ impl Job {
 
     /// Makes it a hard link to `donor`; `false` where that fails.
     pub(crate) fn link_from(&self, donor: &Donor) -> bool {
-        crate::donor::link(donor, self.dir(), self.name())
+        crate::source::donor::link(donor, self.dir(), self.name())
     }
 
     /// Removes what there is of it.

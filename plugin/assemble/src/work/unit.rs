@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chunked_verify::{Done, Part, Slot};
 
-use crate::budget::Permit;
-use crate::job::Job;
-use crate::report::Progress;
+use crate::work::budget::Permit;
+use crate::work::job::Job;
+use crate::work::progress::Progress;
 
 /// The threads that decode, hash and write files, shared by all layers.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Unit {
     /// the hasher.
     pub(crate) fn run(mut self, slot: Option<Slot>, progress: &Progress) {
         if let Some(known) = &progress.known {
-            crate::known::mark(&mut self.steps, &**known);
+            crate::source::twin::mark(&mut self.steps, &**known);
         }
         let mut parts = Vec::with_capacity(self.steps.len() * 2);
         for step in self.steps {

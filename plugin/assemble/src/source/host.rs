@@ -14,7 +14,7 @@ use chunked_core::{Digest, Hasher};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::taking::{Failed, Taking};
+use crate::source::taking::{Failed, Taking};
 
 /// Files from this many bytes on share the source's blocks where the filesystem can. Smaller ones are copied: the
 /// clone has to be read from disk to be hashed, while the source is often in memory.

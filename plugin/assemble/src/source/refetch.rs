@@ -9,11 +9,11 @@ use std::sync::Arc;
 use chunked_core::ByteRange;
 use chunked_verify::Part;
 
-use crate::content::FetchedPiece;
-use crate::decode::{decode, decode_stream};
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::report::Progress;
+use crate::source::content::FetchedPiece;
+use crate::source::decode::{decode, decode_stream};
+use crate::work::job::Job;
+use crate::work::progress::Progress;
 
 /// What a layer's blob still offers while the layer is built. Called by workers, which it may hold up.
 pub trait Refetch: fmt::Debug + Send + Sync {

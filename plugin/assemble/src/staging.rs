@@ -9,12 +9,15 @@ use std::sync::atomic::Ordering;
 use chunked_core::{Digest, Entry, Kind, Xattr};
 use chunked_linux::Dir;
 
-use crate::dispatch::Dispatcher;
 use crate::error::{AssembleError, lossy};
-use crate::job::{At, Job, What};
-use crate::placed::{Placed, metadata};
-use crate::report::{Extracted, Progress};
-use crate::tree::{Directory, Leaf, Node, NodeId, Tree};
+use crate::work::dispatcher::Dispatcher;
+use crate::work::job::{At, Job, What};
+
+use crate::tree::metadata::metadata;
+use crate::tree::model::{Directory, Leaf, Node, NodeId, Tree};
+use crate::tree::whiteout::{Meaning, meaning};
+use crate::work::entry::Placed;
+use crate::work::progress::{Extracted, Progress};
 
 /// Open directories kept at once.
 const OPEN_DIRS: usize = 128;
@@ -28,7 +31,7 @@ struct Link {
 }
 
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Staging {
     root: Arc<Dir>,
     base: bool,
     tree: Tree,
@@ -41,25 +44,7 @@ pub(crate) struct Place {
     has_whiteouts: bool,
 }
 
-/// What a name means to the unpack.
-enum Meaning<'a> {
-    Opaque,
-    Whiteout(&'a [u8]),
-    Plain,
-}
-
-fn meaning<'a>(entry: &Entry, name: &'a [u8]) -> Result<Meaning<'a>, AssembleError> {
-    if name == b".wh..wh..opq" {
-        return Ok(Meaning::Opaque);
-    }
-    match name.strip_prefix(b".wh.") {
-        Some(b"" | b"." | b"..") => Err(AssembleError::entry(&entry.path, "it is an invalid whiteout name")),
-        Some(hidden) => Ok(Meaning::Whiteout(hidden)),
-        None => Ok(Meaning::Plain),
-    }
-}
-
-impl Place {
+impl Staging {
     pub(crate) fn new(root: &Path, base: bool) -> Result<Self, AssembleError> {
         let root = Dir::open(root).map_err(AssembleError::io(b"", "opening the staging directory"))?;
         Ok(Self {
@@ -86,7 +71,7 @@ impl Place {
         entry: &Entry,
         work: &mut Dispatcher,
     ) -> Result<Option<Placed>, AssembleError> {
-        let components = crate::path::clean(&entry.path);
+        let components = crate::tree::path::clean(&entry.path);
         // containerd ignores an entry for the root.
         let Some((&name, parents)) = components.split_last() else { return Ok(None) };
         if name.len() > 255 || name.contains(&0) {
@@ -95,8 +80,8 @@ impl Place {
                 "its name is longer than 255 bytes or has a zero byte",
             ));
         }
-        let directory = self.parent(entry, &crate::path::join(parents.iter().copied()))?;
-        match meaning(entry, name)? {
+        let directory = self.parent(entry, &crate::tree::path::join(parents.iter().copied()))?;
+        match meaning(name).map_err(|error| AssembleError::entry(&entry.path, error.to_string()))? {
             Meaning::Opaque => self.opaque(entry, directory, work)?,
             Meaning::Whiteout(hidden) => return self.whiteout(entry, directory, hidden, work),
             Meaning::Plain => return self.plain(entry, directory, name, work),
@@ -111,7 +96,7 @@ impl Place {
         {
             return Ok(*id);
         }
-        let fail = |e: crate::tree::TreeError| AssembleError::entry(&entry.path, e.to_string());
+        let fail = |e: crate::tree::model::TreeError| AssembleError::entry(&entry.path, e.to_string());
         let components = self.tree.resolve(parent, true).map_err(fail)?;
         let mut created = Vec::new();
         let id = self.tree.ensure_dir(&components, &mut created).map_err(fail)?;
@@ -300,7 +285,7 @@ impl Place {
     /// Makes the hard links that waited. Nothing may be running.
     pub(crate) fn links(&mut self) -> Result<(), AssembleError> {
         for link in std::mem::take(&mut self.links) {
-            let target = crate::path::join(link.target.iter().map(Vec::as_slice));
+            let target = crate::tree::path::join(link.target.iter().map(Vec::as_slice));
             let (parent, name) = split(&target);
             let path = &link.entry.path;
             let from =

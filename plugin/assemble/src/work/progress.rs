@@ -8,8 +8,8 @@ use chunked_linux::Dir;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{AssembleError, lossy};
-use crate::known::{Known, LargeTwin};
-use crate::promise::Made;
+use crate::source::promise::Made;
+use crate::source::twin::{Known, LargeTwin};
 
 /// A regular file of the layer, for the reuse index.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::io;
 use chunked_core::Digest;
 
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::report::Progress;
-use crate::spare::Spare;
+use crate::source::refetch::Spare;
+use crate::work::job::Job;
+use crate::work::progress::Progress;
 
 /// A file of the layer whose content is in `source`; `spare` in case that is bad.
 pub(crate) struct Taking<'a, S: ?Sized> {

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use chunked_verify::{DiffIdHasher, Slot};
 
-use crate::big::Pending;
-use crate::budget::{Budget, Permit};
 use crate::error::AssembleError;
-use crate::job::Job;
-use crate::promise::{Made, Promised};
-use crate::report::Progress;
-use crate::unit::{Pool, Step, Unit};
+use crate::source::long::Pending;
+use crate::source::promise::{Made, Promised};
+use crate::work::budget::{Budget, Permit};
+use crate::work::job::Job;
+use crate::work::progress::Progress;
+use crate::work::unit::{Pool, Step, Unit};
 
 /// Steps and bytes of one unit of work.
 const UNIT_STEPS: usize = 96;

@@ -6,8 +6,8 @@ use std::io::Read;
 use bytes::Bytes;
 use chunked_core::{ByteRange, Hasher};
 
-use crate::content::FetchedPiece;
 use crate::error::{AssembleError, lossy};
+use crate::source::content::FetchedPiece;
 
 /// Pieces longer than this, in bytes, compressed or not, are decoded as a stream, not in one buffer.
 pub const MAX_BUFFERED: u64 = 8 << 20;

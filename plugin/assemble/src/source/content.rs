@@ -6,10 +6,10 @@ use bytes::Bytes;
 use chunked_core::Digest;
 use chunked_linux::Dir;
 
-use crate::foreign::Foreign;
-use crate::pieces::FilePiece;
-use crate::promise::Promise;
-use crate::spare::{Refetch, Spare};
+use crate::source::host::Foreign;
+use crate::source::pieces::FilePiece;
+use crate::source::promise::Promise;
+use crate::source::refetch::{Refetch, Spare};
 
 /// A fetched piece of a file: compressed frames, or a hole.
 #[derive(Debug, Clone)]

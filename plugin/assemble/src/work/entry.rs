@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use chunked_core::{Digest, Entry, Kind, Sparse, Timestamp};
-use chunked_linux::{Dir, Metadata, NodeType, Times};
+use chunked_core::{Digest, Entry, Kind, Sparse};
+use chunked_linux::{Dir, NodeType};
 
-use crate::content::Content;
-use crate::job::{At, Job, What};
+use crate::source::content::Content;
+use crate::tree::metadata::metadata;
+use crate::work::job::{At, Job, What};
 
 /// An entry that has its place: nothing is in the way and its directory exists.
 #[derive(Debug)]
@@ -31,23 +32,11 @@ fn what(kind: Kind, content: Content, digest: Option<Digest>) -> What {
         Kind::Symlink(target) => What::Symlink(target),
         Kind::CharDevice { major, minor } => node(NodeType::Char, major, minor),
         Kind::BlockDevice { major, minor } => node(NodeType::Block, major, minor),
-        // Directories and hard links never come here: `Place` keeps them.
+        // Directories and hard links never come here: `Staging` keeps them.
         Kind::Fifo | Kind::Directory | Kind::HardLink(_) => node(NodeType::Fifo, 0, 0),
     }
 }
 
 fn file(size: u64, sparse: Option<Sparse>, content: Content, digest: Option<Digest>) -> What {
     What::File { content, size, digest, sparse }
-}
-
-/// Latest time containerd's unpack sets, in seconds: what fits 64 bits of nanoseconds.
-const LATEST: i64 = i64::MAX / 1_000_000_000;
-
-/// Metadata as containerd's unpack sets it: the access time is the later of the two, and times before 1970 or
-/// after 2262 are 1970.
-pub(crate) fn metadata(entry: &Entry) -> Metadata {
-    let bound = |t: Timestamp| if (0..LATEST).contains(&t.seconds) { t } else { Timestamp::default() };
-    let access = entry.atime.map_or(entry.mtime, |atime| atime.max(entry.mtime));
-    let times = Times { access: bound(access), modification: bound(entry.mtime) };
-    Metadata { mode: entry.mode, uid: entry.uid, gid: entry.gid, times }
 }

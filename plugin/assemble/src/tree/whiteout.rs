@@ -1,0 +1,52 @@
+//! What the name of an entry means: OCI whiteouts (image-spec, layer.md). Pure: no I/O.
+
+/// What a name means to the unpack.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    /// The entry's directory hides everything that lower layers have there.
+    Opaque,
+    /// The file or directory of this name is hidden.
+    Whiteout(&'a [u8]),
+    /// The name itself.
+    Plain,
+}
+
+/// The name `.wh.`, `.wh..` or `.wh...`: it hides nothing that could exist.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is an invalid whiteout name")]
+pub(crate) struct InvalidWhiteout;
+
+/// What `name`, a single component, means.
+pub(crate) fn meaning(name: &[u8]) -> Result<Meaning<'_>, InvalidWhiteout> {
+    if name == b".wh..wh..opq" {
+        return Ok(Meaning::Opaque);
+    }
+    match name.strip_prefix(b".wh.") {
+        Some(b"" | b"." | b"..") => Err(InvalidWhiteout),
+        Some(hidden) => Ok(Meaning::Whiteout(hidden)),
+        None => Ok(Meaning::Plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (name, expected) in [
+            (&b"a"[..], Ok(Meaning::Plain)),
+            (b".wh", Ok(Meaning::Plain)),
+            (b"a.wh.b", Ok(Meaning::Plain)),
+            (b".wh.a", Ok(Meaning::Whiteout(b"a"))),
+            (b".wh..a", Ok(Meaning::Whiteout(b".a"))),
+            (b".wh..wh..opq", Ok(Meaning::Opaque)),
+            (b".wh..wh.opq", Ok(Meaning::Whiteout(b".wh.opq"))),
+            (b".wh.", Err(InvalidWhiteout)),
+            (b".wh..", Err(InvalidWhiteout)),
+            (b".wh...", Err(InvalidWhiteout)),
+        ] {
+            assert_eq!(meaning(name), expected, "{}", String::from_utf8_lossy(name));
+        }
+    }
+}
