@@ -206,6 +206,7 @@ impl Staging {
             Kind::Symlink(target) => Node::Symlink(target.clone()),
             Kind::File { .. } => Node::Leaf(Leaf::File),
             Kind::HardLink(target) => return self.link(entry, target, directory, name),
+            Kind::GlobalHeader => return Ok(None),
             _ => Node::Leaf(Leaf::Special),
         };
         if matches!(node, Node::Symlink(_)) {

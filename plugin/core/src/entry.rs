@@ -52,6 +52,9 @@ pub enum Kind {
     },
     /// Named pipe.
     Fifo,
+    /// PAX global header. It makes nothing, but containerd's unpack treats its name like that of any entry: parent
+    /// directories are made, and what stands there is removed.
+    GlobalHeader,
 }
 
 /// Layout of a sparse file (GNU tar manual, "Storing Sparse Files").

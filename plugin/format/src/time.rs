@@ -1,5 +1,7 @@
 //! Times of tar entries, as RFC 3339 in UTC: the same text whatever the zone of the machine.
 
+use chunked_core::Timestamp;
+
 /// Go's zero time, 0001-01-01T00:00:00Z, in Unix seconds. It means "none" and is never written.
 const GO_ZERO: i64 = -62_135_596_800;
 
@@ -20,22 +22,6 @@ impl Time {
     /// Go's `time.IsZero`.
     pub(crate) fn is_go_zero(self) -> bool {
         self == Self::seconds(GO_ZERO)
-    }
-
-    /// The value of a PAX time record: decimal seconds, digits beyond nanoseconds dropped, the fraction of a
-    /// negative time counted downwards.
-    pub(crate) fn from_pax(text: &str) -> Option<Self> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let seconds: i64 = whole.parse().ok()?;
-        if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let nanos = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
-        let nanos = nanos.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
-        if !whole.starts_with('-') || nanos == 0 {
-            return Some(Self { seconds, nanos });
-        }
-        Some(Self { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos })
     }
 
     /// RFC 3339 in UTC with as many decimals as needed; `None` outside the years 0 to 9999.
@@ -68,8 +54,23 @@ impl Time {
         let mut clock = clock.splitn(3, ':').map(digits);
         let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
         let second = days * 86_400 + hours * 3600 + minutes * 60 + seconds - offset(zone)?;
-        Self::from_pax(&format!("0.{fraction}")).map(|time| Self { seconds: second, nanos: time.nanos })
+        Some(Self { seconds: second, nanos: nanos(fraction)? })
     }
+}
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        Self { seconds: time.seconds, nanos: time.nanos }
+    }
+}
+
+/// Nanoseconds of a decimal fraction; digits beyond them are dropped.
+fn nanos(fraction: &str) -> Option<u32> {
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    Some(digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
 }
 
 /// A number of at most four digits.
@@ -154,23 +155,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pax_times_as_go_reads_them() {
-        for (text, seconds, nanos) in [
-            ("0", 0, 0),
-            ("1.5", 1, 500_000_000),
-            ("1.0000000019", 1, 1),
-            ("-1.5", -2, 500_000_000),
-            ("-0.25", -1, 750_000_000),
-            ("+7.", 7, 0),
-        ] {
-            assert_eq!(Time::from_pax(text), Some(Time { seconds, nanos }), "{text}");
-        }
-        for bad in ["", ".5", "1.x", "1.-5", "1e5", " 1", "9223372036854775808"] {
-            assert_eq!(Time::from_pax(bad), None, "{bad}");
-        }
-    }
-
     proptest! {
         #[test]
         fn text_reads_back(seconds in -62_167_219_200i64..253_402_300_800, nanos in 0u32..1_000_000_000) {
@@ -180,7 +164,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in "\\PC*", seconds: i64) {
-            let _ = (Time::from_pax(&text), Time::from_rfc3339(&text), Time::seconds(seconds).to_rfc3339());
+            let _ = (Time::from_rfc3339(&text), Time::seconds(seconds).to_rfc3339());
         }
     }
 }

@@ -1,75 +1,34 @@
-//! Tar headers to entries, without I/O.
+//! The tar reader: one for unpacking, for writing zstd:chunked layers and for looking at them. No I/O.
 //!
-//! In the flow: below `toc` and `assemble`. [`Machine`] takes a layer's tar bytes in any cuts and gives entries
-//! and payload slices; it serves plain layers, whose payload is in the stream, and zstd:chunked ones, whose
-//! payload comes from elsewhere ([`Machine::take_payload`]). The header grammar itself is `tar-core`'s; this
-//! crate adds what containerd's unpack (Go's archive/tar) does on top: sub-second times, times before 1970,
-//! header-only types, the trailing-slash directories of V7 archives.
+//! In the flow: below `toc`, `format` and `assemble`. It reads what Go's archive/tar (1.26) reads, field by field, and
+//! refuses what that refuses: containerd unpacks layers with it, and the digest of a layer proves its bytes, not how
+//! somebody reads them. `integration/go/tarread` and the example `against_go` compare the two.
+//!
+//! - [`HeaderParser`] reads one logical header after the other: extension headers, the header itself, sparse maps.
+//!   It serves everybody who has the bytes of headers apart from the payload.
+//! - [`Machine`] splits a whole tar stream, in any cuts, into entries and payload. Its entries are what containerd's
+//!   unpack makes of a header: owners of 32 bits, permission bits, attributes. It serves plain layers, whose payload is
+//!   in the stream, and zstd:chunked ones, whose payload comes from elsewhere ([`Machine::take_payload`]).
+//!
+//! Deliberate differences are few. Old GNU sparse files (type `S`) are read, which Go does too, but containerd refuses
+//! to unpack. A sparse file whose parts do not add up to its payload is refused at its header, not at its last byte. A
+//! global header whose records Go applies in random order is refused.
 //!
 //! It must not touch files or the network.
 
+mod block;
+mod entry;
+mod error;
+mod header;
 mod machine;
-mod parse;
+mod number;
+mod parser;
+mod pax;
+mod sparse;
 
+pub use block::BLOCK;
+pub use error::{Refusal, TarError};
+pub use header::Header;
 pub use machine::{Event, Machine};
-
-/// Why bytes are not a tar that can be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum TarError {
-    /// A header that does not parse.
-    #[error("tar header at byte {offset}: {source}")]
-    Header {
-        /// Offset of the header in the tar stream.
-        offset: u64,
-        /// What is wrong with it.
-        source: tar_core::parse::ParseError,
-    },
-    /// A type of entry that no layer may have.
-    #[error("tar entry {path:?} at byte {offset} has type {typeflag:?}, which cannot be unpacked")]
-    Type {
-        /// Offset of the header in the tar stream.
-        offset: u64,
-        /// Name of the entry, lossily.
-        path: String,
-        /// The type byte.
-        typeflag: char,
-    },
-    /// A value that is out of range for Linux.
-    #[error("tar entry {path:?} at byte {offset}: {what}")]
-    Value {
-        /// Offset of the header in the tar stream.
-        offset: u64,
-        /// Name of the entry, lossily.
-        path: String,
-        /// Which value.
-        what: &'static str,
-    },
-    /// Extension headers beyond any honest archive.
-    #[error("tar headers at byte {offset} are longer than {limit} bytes")]
-    TooLong {
-        /// Offset of the header in the tar stream.
-        offset: u64,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The stream ends inside a header or payload.
-    #[error("tar ends at byte {offset}, inside {inside}")]
-    Truncated {
-        /// Bytes seen.
-        offset: u64,
-        /// What was incomplete.
-        inside: &'static str,
-    },
-    /// The caller offered a payload where the tar has none, or of another size.
-    #[error(
-        "tar stream at byte {offset} expects {expected} payload bytes, the layer's metadata has {offered}"
-    )]
-    Payload {
-        /// Position in the tar stream.
-        offset: u64,
-        /// Bytes the headers announce here.
-        expected: u64,
-        /// Bytes offered.
-        offered: u64,
-    },
-}
+pub use parser::{HeaderParser, MAX_EXTENSION, Step};
+pub use pax::Records;

@@ -2,13 +2,11 @@
 
 use bytes::{Buf, Bytes};
 use chunked_core::Entry;
-use tar_core::parse::{Limits, ParseEvent, Parser};
 
-use crate::TarError;
-use crate::parse;
-
-/// Longest run of headers (extension headers, sparse maps) before one entry, in bytes.
-const MAX_HEADERS: usize = 8 << 20;
+use crate::block::BLOCK;
+use crate::entry::entry;
+use crate::error::{Refusal, TarError};
+use crate::parser::{HeaderParser, Step};
 
 /// What [`Machine::next`] found.
 #[derive(Debug)]
@@ -21,7 +19,7 @@ pub enum Event {
 
 #[derive(Debug)]
 enum State {
-    /// Collecting headers; `carry` holds the bytes of a header that spans inputs.
+    /// Reading headers.
     Header,
     Payload {
         remaining: u64,
@@ -37,13 +35,14 @@ enum State {
 /// Splits a tar stream into entries and payload, whatever the cuts of its input.
 #[derive(Debug)]
 pub struct Machine {
-    parser: Parser,
+    parser: HeaderParser,
     state: State,
+    /// The start of what the parser wants, when the input ended within it.
     carry: Vec<u8>,
-    /// Bytes needed in `carry` before parsing makes progress.
-    wanted: usize,
     /// Bytes of the stream consumed so far (carry excluded).
     offset: u64,
+    /// Where the logical header being read starts.
+    start: u64,
 }
 
 impl Default for Machine {
@@ -55,12 +54,7 @@ impl Default for Machine {
 impl Machine {
     /// A machine at the start of a tar.
     pub fn new() -> Self {
-        let limits = Limits { max_path_len: Some(4096), max_sparse_entries: 100_000, ..Limits::default() };
-        let mut parser = Parser::new(limits);
-        // Times before 1970 are legal PAX values that tar-core refuses; `parse` reads times itself.
-        parser.set_ignore_pax_errors(true);
-        parser.set_allow_empty_path(true);
-        Self { parser, state: State::Header, carry: Vec::new(), wanted: 0, offset: 0 }
+        Self { parser: HeaderParser::new(), state: State::Header, carry: Vec::new(), offset: 0, start: 0 }
     }
 
     /// The next event from `input`, which is advanced; `None` when more input is needed.
@@ -97,11 +91,19 @@ impl Machine {
                         return Ok(None);
                     }
                     self.state = State::Header;
+                    self.start = self.offset;
                 }
                 State::Header => match self.header(input)? {
-                    Step::More => return Ok(None),
-                    Step::Again => {}
-                    Step::Entry(entry) => return Ok(Some(Event::Entry(*entry))),
+                    None => return Ok(None),
+                    Some(Step::More) => {}
+                    Some(Step::End) => self.state = State::End,
+                    Some(Step::Header(header)) => {
+                        let remaining = header.payload;
+                        let padding = remaining.wrapping_neg() % BLOCK as u64;
+                        let entry = entry(self.start, *header)?;
+                        self.state = State::Payload { remaining, padding };
+                        return Ok(Some(Event::Entry(entry)));
+                    }
                 },
             }
         }
@@ -125,91 +127,44 @@ impl Machine {
         Ok(())
     }
 
-    /// Checks that the stream may end here: at an entry boundary or after the end-of-archive blocks.
+    /// Checks that the stream may end here: between entries, within padding, or after the end-of-archive blocks.
     ///
     /// # Errors
     /// [`TarError::Truncated`] inside a header or payload.
     pub fn finish(&self) -> Result<(), TarError> {
         let inside = match self.state {
-            // One lone zero block, or none, at the end of the stream is a clean end to Go's reader too.
-            State::Header if self.carry.iter().all(|&b| b == 0) => return Ok(()),
-            State::Header => "a header",
             State::Payload { remaining: 0, .. } | State::Padding { .. } | State::End => return Ok(()),
             State::Payload { .. } => "a payload",
+            State::Header => match self.parser.may_end(self.carry.len()) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::UnexpectedEnd(inside)) => inside,
+                Err(source) => return Err(TarError::Header { offset: self.offset, source }),
+            },
         };
         Err(TarError::Truncated { offset: self.offset + self.carry.len() as u64, inside })
     }
 
-    fn header(&mut self, input: &mut Bytes) -> Result<Step, TarError> {
-        if self.carry.is_empty() {
-            let (step, consumed, wanted) = self.parse(input)?;
-            input.advance(consumed);
-            self.offset += consumed as u64;
-            if !matches!(step, Step::More) {
-                return Ok(step);
-            }
-            self.wanted = wanted;
+    /// Gives the parser what it wants; `None` when the input has less.
+    fn header(&mut self, input: &mut Bytes) -> Result<Option<Step>, TarError> {
+        let wanted = self.parser.wanted();
+        let missing = wanted.saturating_sub(self.carry.len());
+        if missing > input.len() {
             self.carry.extend_from_slice(input);
             input.clear();
-            return Ok(Step::More);
+            return Ok(None);
         }
-        if self.wanted > MAX_HEADERS {
-            return Err(TarError::TooLong { offset: self.offset, limit: MAX_HEADERS });
-        }
-        let missing = self.wanted.saturating_sub(self.carry.len()).min(input.len());
-        self.carry.extend_from_slice(&input.split_to(missing));
-        if self.carry.len() < self.wanted {
-            return Ok(Step::More);
-        }
-        let carry = std::mem::take(&mut self.carry);
-        let (step, consumed, wanted) = self.parse(&carry)?;
-        self.offset += consumed as u64;
-        match step {
-            // A header ends where the carry ends, because exactly the wanted bytes were collected; should the
-            // parser leave some, they stay in front of the input.
-            Step::Entry(_) | Step::Again => self.carry = carry.get(consumed..).unwrap_or_default().to_vec(),
-            Step::More => {
-                self.wanted = wanted.max(carry.len() + 1);
-                self.carry = carry;
-                return Ok(if input.is_empty() { Step::More } else { Step::Again });
-            }
-        }
-        if !self.carry.is_empty() {
-            let mut rest = std::mem::take(&mut self.carry);
-            rest.extend_from_slice(input);
-            *input = Bytes::from(rest);
-        }
-        Ok(step)
-    }
-
-    /// Parses at the start of `bytes`: what was found, how much of it was consumed, how much is wanted.
-    fn parse(&mut self, bytes: &[u8]) -> Result<(Step, usize, usize), TarError> {
-        let offset = self.offset;
-        let event = self.parser.parse(bytes).map_err(|source| TarError::Header { offset, source })?;
-        let (consumed, entry) = match event {
-            ParseEvent::NeedData { min_bytes } => return Ok((Step::More, 0, min_bytes)),
-            // containerd ignores global headers too.
-            ParseEvent::GlobalExtensions { consumed, .. } => return Ok((Step::Again, consumed, 0)),
-            ParseEvent::End { consumed } => {
-                self.state = State::End;
-                return Ok((Step::Again, consumed, 0));
-            }
-            ParseEvent::Entry { consumed, entry } => (consumed, parse::entry(offset, entry, None)?),
-            ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
-                (consumed, parse::entry(offset, entry, Some((sparse_map, real_size)))?)
-            }
+        let rest = input.split_to(missing);
+        let step = if self.carry.is_empty() {
+            self.parser.feed(&rest)
+        } else {
+            let mut whole = std::mem::take(&mut self.carry);
+            whole.extend_from_slice(&rest);
+            self.parser.feed(&whole)
         };
-        let len = entry.payload_len();
-        let padding = len.wrapping_neg() % 512;
-        self.state = State::Payload { remaining: len, padding };
-        Ok((Step::Entry(Box::new(entry)), consumed, 0))
+        let step = step.map_err(|source| TarError::Header { offset: self.offset, source })?;
+        self.offset += wanted as u64;
+        Ok(Some(step))
     }
-}
-
-enum Step {
-    More,
-    Again,
-    Entry(Box<Entry>),
 }
 
 #[cfg(test)]

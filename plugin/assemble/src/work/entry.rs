@@ -32,8 +32,8 @@ fn what(kind: Kind, content: Content, digest: Option<Digest>) -> What {
         Kind::Symlink(target) => What::Symlink(target),
         Kind::CharDevice { major, minor } => node(NodeType::Char, major, minor),
         Kind::BlockDevice { major, minor } => node(NodeType::Block, major, minor),
-        // Directories and hard links never come here: `Staging` keeps them.
-        Kind::Fifo | Kind::Directory | Kind::HardLink(_) => node(NodeType::Fifo, 0, 0),
+        // Directories, hard links and global headers never come here: `Staging` keeps them.
+        Kind::Fifo | Kind::Directory | Kind::HardLink(_) | Kind::GlobalHeader => node(NodeType::Fifo, 0, 0),
     }
 }
 

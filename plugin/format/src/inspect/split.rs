@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use chunked_tar::BLOCK;
 use chunked_toc::{SplitItem, TarSplit};
 use zstd::stream::read::Decoder;
 
 use crate::crc::{Crc64, crc64};
 use crate::entry::TocEntry;
-use crate::header::{BLOCK, logical};
+use crate::header::{self, logical};
 use crate::inspect::Problems;
 use crate::inspect::metadata::difference;
 
@@ -153,12 +154,12 @@ impl<'a> Split<'a> {
     /// Looks at the tar header in a segment, as the reference reader does.
     fn header(&mut self, segment: &[u8]) {
         let padding = std::mem::take(&mut self.padding);
-        let Some(header) = segment.get(padding..) else {
+        let Some(segment) = segment.get(padding..) else {
             return self.problems.add(format!("byte {}: padding is missing", self.offset));
         };
-        let entry = match logical(header) {
+        let entry = match logical(segment) {
             Ok(None) => return,
-            Ok(Some(header)) => header.entry(self.offset),
+            Ok(Some(header)) => header::entry(header, self.offset),
             Err(what) => return self.problems.add(format!("byte {}: {what}", self.offset)),
         };
         let (tar, payload) = match entry {

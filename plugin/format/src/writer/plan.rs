@@ -9,10 +9,11 @@ use std::io::{Read, Write};
 use bytes::Bytes;
 use chunked_core::Digest;
 use chunked_cuts::Cuts;
+use chunked_tar::BLOCK;
 
 use crate::entry::TocEntry;
 use crate::error::WriteError;
-use crate::header::{BLOCK, clean};
+use crate::header::clean;
 use crate::reason::Reason;
 use crate::writer::flow::{Flow, Step};
 use crate::writer::input::Input;

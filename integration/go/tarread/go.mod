@@ -1,0 +1,3 @@
+module chunked-snapshotter/integration/tarread
+
+go 1.25.0
