@@ -60,7 +60,9 @@ pub(crate) fn parse(block: &Block) -> Result<(Header, Layout), Refusal> {
         Layout::Gnu => match (gnu_time(block, 345), gnu_time(block, 357)) {
             (Ok(atime), Ok(ctime)) => (header.atime, header.ctime) = (atime, ctime),
             // Go before 1.8 wrote a ustar prefix here.
-            _ => prefix = Some(text(field(block, 345, 155))).filter(|name| name.is_ascii()).unwrap_or_default(),
+            _ => {
+                prefix = Some(text(field(block, 345, 155))).filter(|name| name.is_ascii()).unwrap_or_default()
+            }
         },
     }
     if !prefix.is_empty() {
@@ -125,7 +127,10 @@ mod tests {
             header.set_cksum();
             let (found, layout) = parse(header.as_bytes()).unwrap();
             assert_eq!(layout, if gnu { Layout::Gnu } else { Layout::Ustar });
-            assert_eq!((found.name.as_slice(), found.size, found.mode), (b"some/name".as_slice(), 12, 0o4755));
+            assert_eq!(
+                (found.name.as_slice(), found.size, found.mode),
+                (b"some/name".as_slice(), 12, 0o4755)
+            );
             assert_eq!((found.uid, found.gid), (1000, 70_000));
             assert_eq!(found.mtime, seconds(1_700_000_000));
             assert_eq!(found.atime, gnu.then(|| seconds(5)));

@@ -36,7 +36,11 @@ pub(crate) fn entry(offset: u64, header: Header) -> Result<Entry, TarError> {
         mtime: header.mtime,
         atime: header.atime,
         // A global header's records are nobody's attributes.
-        xattrs: if header.typeflag == b'g' { Vec::new() } else { header.records.xattrs().into_iter().map(xattr).collect() },
+        xattrs: if header.typeflag == b'g' {
+            Vec::new()
+        } else {
+            header.records.xattrs().into_iter().map(xattr).collect()
+        },
         path: header.name,
     })
 }
@@ -53,7 +57,11 @@ fn file(header: &Header) -> Result<Kind, Refusal> {
     // The parts do not overlap and end below 2^63.
     let sum: u64 = parts.iter().map(|(_, len)| len).sum();
     if sum != size {
-        return Err(Refusal::SparseData(if sum > size { "references non-existent" } else { "contains unreferenced" }));
+        return Err(Refusal::SparseData(if sum > size {
+            "references non-existent"
+        } else {
+            "contains unreferenced"
+        }));
     }
     let real_size = u64::try_from(header.size).unwrap_or(0);
     Ok(Kind::File { size, sparse: Some(Sparse { parts, real_size }) })

@@ -50,7 +50,8 @@ pub(crate) fn decimal(bytes: &[u8]) -> Option<i64> {
 /// counted downwards.
 pub(crate) fn time(bytes: &[u8]) -> Option<Timestamp> {
     let dot = bytes.iter().position(|byte| *byte == b'.');
-    let (whole, fraction) = dot.and_then(|at| Some((bytes.get(..at)?, bytes.get(at + 1..)?))).unwrap_or((bytes, &[]));
+    let (whole, fraction) =
+        dot.and_then(|at| Some((bytes.get(..at)?, bytes.get(at + 1..)?))).unwrap_or((bytes, &[]));
     let seconds = decimal(whole)?;
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;

@@ -24,8 +24,7 @@ use common::table::table;
 const SHOWN: usize = 20;
 
 /// Ways in which a reading ends.
-const ENDS: [&str; 8] =
-    ["end", "huge", "!header", "!cut", "!toolong", "!sparselong", "!sparsedata", "!type"];
+const ENDS: [&str; 8] = ["end", "huge", "!header", "!cut", "!toolong", "!sparselong", "!sparsedata", "!type"];
 
 struct Options {
     program: Option<String>,

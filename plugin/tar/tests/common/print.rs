@@ -20,7 +20,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn instant(time: Option<Timestamp>) -> String {
     match time {
-        Some(Timestamp { seconds, nanos }) if (seconds, nanos) != (GO_ZERO, 0) => format!("{seconds}.{nanos}"),
+        Some(Timestamp { seconds, nanos }) if (seconds, nanos) != (GO_ZERO, 0) => {
+            format!("{seconds}.{nanos}")
+        }
         _ => "-".to_owned(),
     }
 }
@@ -66,8 +68,12 @@ fn line(header: &Header) -> String {
     if header.typeflag == b'g' {
         return format!("67 {} ;", hex(&header.name));
     }
-    let xattrs: String =
-        header.records.xattrs().iter().map(|(name, value)| format!("{}={},", hex(name), hex(value))).collect();
+    let xattrs: String = header
+        .records
+        .xattrs()
+        .iter()
+        .map(|(name, value)| format!("{}={},", hex(name), hex(value)))
+        .collect();
     format!(
         "{:02x} {} {} {} {} {} {} {} {} {} {} {} {};",
         header.typeflag,
@@ -115,7 +121,8 @@ fn entries(tar: &[u8]) -> String {
                         text + "end"
                     }
                     Err(error) => {
-                        let whole = |(entry, data): &(Entry, Vec<u8>)| entry.payload_len() == data.len() as u64;
+                        let whole =
+                            |(entry, data): &(Entry, Vec<u8>)| entry.payload_len() == data.len() as u64;
                         close(&mut text, open.filter(whole));
                         text + failed(error)
                     }
@@ -152,7 +159,8 @@ fn close(text: &mut String, open: Option<(Entry, Vec<u8>)>) {
         Kind::BlockDevice { major, minor } => format!("block {major} {minor}"),
         Kind::Fifo => "fifo".to_owned(),
     };
-    let xattrs: String = entry.xattrs.iter().map(|x| format!("{}={},", hex(&x.name), hex(&x.value))).collect();
+    let xattrs: String =
+        entry.xattrs.iter().map(|x| format!("{}={},", hex(&x.name), hex(&x.value))).collect();
     *text += &format!("{what} {} {:o} {} {} {xattrs};", hex(&entry.path), entry.mode, entry.uid, entry.gid);
 }
 

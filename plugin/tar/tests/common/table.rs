@@ -36,7 +36,10 @@ fn layouts() -> Vec<Case> {
         let full = Head::new(&[b'n'; 100], b'2').magic(magic).link(&[b't'; 100]).put(345, &[b'p'; 155]);
         all.push(case(format!("{word}, all text full"), Tar::default().head(full)));
         let x = Head::new(b"x", b'x').magic(magic);
-        all.push(case(format!("{word} on an x header"), Tar::default().with(x, b"13 path=real\n").file(b"short")));
+        all.push(case(
+            format!("{word} on an x header"),
+            Tar::default().with(x, b"13 path=real\n").file(b"short"),
+        ));
         let times = Head::new(b"t", b'0').magic(magic).put(345, b"14000000000\x0014000000001\0");
         all.push(case(format!("{word} with GNU times"), Tar::default().head(times)));
         let star = Head::new(b"t", b'0').magic(magic).put(508, b"tar\0");
@@ -155,8 +158,14 @@ fn records() -> Vec<Case> {
         for value in values {
             let name = format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value));
             all.push(case(name.clone(), entry(Tar::default().pax(b'x', &[(key, value)]))));
-            all.push(case(format!("{name} after 1"), entry(Tar::default().pax(b'x', &[(key, b"1"), (key, value)]))));
-            all.push(case(format!("{name} before 1"), entry(Tar::default().pax(b'x', &[(key, value), (key, b"1")]))));
+            all.push(case(
+                format!("{name} after 1"),
+                entry(Tar::default().pax(b'x', &[(key, b"1"), (key, value)])),
+            ));
+            all.push(case(
+                format!("{name} before 1"),
+                entry(Tar::default().pax(b'x', &[(key, value), (key, b"1")])),
+            ));
             all.push(case(format!("global {name}"), entry(Tar::default().pax(b'g', &[(key, value)]))));
         }
     }
@@ -249,9 +258,14 @@ fn types() -> Vec<Case> {
         let positive = Tar::default().pax(b'x', &[(b"size", b"4")]).head(negative).padded(b"data");
         all.push(case(format!("type {typeflag} of negative size, then PAX"), positive));
         let long = head.put(124, b"00004000001\0");
-        all.push(case(format!("type {typeflag} of 1 MiB + 1"), Tar::default().head(long).raw(&[b'1'; (1 << 20) + 512])));
+        all.push(case(
+            format!("type {typeflag} of 1 MiB + 1"),
+            Tar::default().head(long).raw(&[b'1'; (1 << 20) + 512]),
+        ));
     }
-    for name in [b".".as_slice(), b"./", b"/", b"..", b"../up", b"/abs", b"a//b", b"a/../b", b"a\0b", b"caf\xe9"] {
+    for name in
+        [b".".as_slice(), b"./", b"/", b"..", b"../up", b"/abs", b"a//b", b"a/../b", b"a\0b", b"caf\xe9"]
+    {
         let name_shown = String::from_utf8_lossy(name);
         for typeflag in [0, b'0', b'5'] {
             let tar = Tar::default().head(Head::new(name, typeflag)).file(b"after");
@@ -331,10 +345,24 @@ fn sparse() -> Vec<Case> {
         (b"0,10,10,0", b"2", b"10"),
     ] {
         let name = format!("form 0.1, {} of {}", String::from_utf8_lossy(map), String::from_utf8_lossy(size));
-        all.push(case(format!("{name}, {}", String::from_utf8_lossy(count)), form(&one(map, count, size), b"0123456789")));
+        all.push(case(
+            format!("{name}, {}", String::from_utf8_lossy(count)),
+            form(&one(map, count, size), b"0123456789"),
+        ));
     }
-    for (major, minor) in [(b"1".as_slice(), b"0".as_slice()), (b"1", b"1"), (b"0", b"2"), (b"2", b"0"), (b"", b"0")] {
-        for map in [b"2\n0\n5\n50\n5\n".as_slice(), b"0\n", b"\n", b"x\n", b"-1\n", b"1\n0\n", b"9\n", b"+1\n+0\n010\n"] {
+    for (major, minor) in
+        [(b"1".as_slice(), b"0".as_slice()), (b"1", b"1"), (b"0", b"2"), (b"2", b"0"), (b"", b"0")]
+    {
+        for map in [
+            b"2\n0\n5\n50\n5\n".as_slice(),
+            b"0\n",
+            b"\n",
+            b"x\n",
+            b"-1\n",
+            b"1\n0\n",
+            b"9\n",
+            b"+1\n+0\n010\n",
+        ] {
             let mut data = map.to_vec();
             data.resize(512, 0);
             data.extend_from_slice(b"0123456789");
@@ -345,7 +373,10 @@ fn sparse() -> Vec<Case> {
                 (b"GNU.sparse.realsize", b"100"),
             ];
             let name = format!("form {}.{}", String::from_utf8_lossy(major), String::from_utf8_lossy(minor));
-            all.push(case(format!("{name}, {}", String::from_utf8_lossy(map).escape_debug()), form(&records, &data)));
+            all.push(case(
+                format!("{name}, {}", String::from_utf8_lossy(map).escape_debug()),
+                form(&records, &data),
+            ));
         }
     }
     for typeflag in [0, b'1', b'2', b'5', b'7', b'S', b'Z'] {

@@ -44,7 +44,8 @@ impl<R: Read, W: Write> Planner<R, W> {
             let (from, wanted) = (segment.len(), parser.wanted());
             let found = usize::try_from(self.input.append(wanted as u64, segment)?).unwrap_or(0);
             let piece = segment.get(from..).unwrap_or_default();
-            let step = if found < wanted { parser.may_end(found).map(|()| Step::End) } else { parser.feed(piece) };
+            let step =
+                if found < wanted { parser.may_end(found).map(|()| Step::End) } else { parser.feed(piece) };
             match step {
                 Ok(Step::More) => {}
                 Ok(Step::Header(header)) => return Ok(self.entry(*header, start)),
