@@ -61,7 +61,10 @@ pub(crate) fn parse(block: &Block) -> Result<(Header, Layout), Refusal> {
             (Ok(atime), Ok(ctime)) => (header.atime, header.ctime) = (atime, ctime),
             // Go before 1.8 wrote a ustar prefix here.
             _ => {
-                prefix = Some(text(field(block, 345, 155))).filter(|name| name.is_ascii()).unwrap_or_default()
+                let name = text(field(block, 345, 155));
+                if name.is_ascii() {
+                    prefix = name;
+                }
             }
         },
     }
