@@ -6,11 +6,12 @@ BIN := target/release/chunked-snapshotter
 DENY := 0.20.2
 DENY_DIR := $(CURDIR)/.tools/deny-$(DENY)
 
-.PHONY: help build tools demo test unit check bench bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
+.PHONY: help build tools demo test unit check cases bench bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts; installs what it needs"
+	@echo "make cases    images and registries that other pullers failed on, beside containerd's overlayfs"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB; round trip of every corpus tar"
@@ -52,6 +53,9 @@ unit:
 
 check: build tools
 	integration/suite/run
+
+cases: build tools
+	integration/cases/run
 
 bench-index:
 	$(CARGO) bench -p chunked-store --bench index

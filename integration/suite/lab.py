@@ -214,10 +214,11 @@ STRACE = ["strace", "-f", "-y", "-s", "4096", "-e", "trace=open,openat,openat2"]
 class Node:
     """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
 
-    def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings="", strace=None):
+    def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings="", strace=None,
+                 root=None):
         """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on.
         `settings`: more for our configuration file; files of the host are left alone unless it has [host].
-        `strace`: a file for the calls of our daemon that open something."""
+        `strace`: a file for the calls of our daemon that open something. `root`: where our daemon keeps its files."""
         self.lab, self.version, self.pause, self.strace = lab, version, pause, strace
         self.more = settings if "[host]" in settings else settings + '[host]\npolicy = "off"\n'
         self.dir = lab.path(name or "node-" + version)
@@ -225,7 +226,7 @@ class Node:
         self.bin = os.path.dirname(shutil.which("containerd") or "/usr/bin/containerd") if version == "1.6" \
             else os.path.join(TOOLS, "containerd-" + version)
         self.socket, self.ours = self.path("c.sock"), self.path("cs.sock")
-        self.root = self.path("cs")
+        self.root = root or self.path("cs")
         self.known_hosts = list(known_hosts)
         self.start_daemon()
         self.start_containerd()
@@ -253,17 +254,24 @@ class Node:
             return listens(self.ours)
         wait_for("our daemon", ready)
 
+    def disabled(self):
+        """Plugins of containerd that are off."""
+        return DISABLED if self.pause else DISABLED + CRI
+
+    def more_containerd(self):
+        """Further lines for containerd's configuration."""
+        return CRI_CONFIG[2 if self.version.startswith("2") else 1].format(pause=self.pause) if self.pause else ""
+
     def start_containerd(self):
         two = self.version.startswith("2")
         with open(self.path("config.toml"), "w") as f:
             f.write('version = %d\nroot = "%s"\nstate = "%s"\ndisabled_plugins = %s\n' % (
                 3 if two else 2, self.path("root"), self.path("state"),
-                json.dumps(["io.containerd." + name for name in DISABLED + (() if self.pause else CRI)])))
+                json.dumps(["io.containerd." + name for name in self.disabled()])))
             f.write('[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.socket, self.socket))
             f.write('[proxy_plugins.chunked]\n  type = "snapshot"\n  address = "%s"\n' % self.ours)
             f.write('[proxy_plugins.chunked.exports]\n  root = "%s"\n  enable_remote_snapshot_annotations = "true"\n' % self.root)
-            if self.pause:
-                f.write(CRI_CONFIG[2 if two else 1].format(pause=self.pause))
+            f.write(self.more_containerd())
             for name in ("overlayfs", "chunked") if two else ():
                 f.write('[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
                         '  platform = "linux/amd64"\n  snapshotter = "%s"\n' % name)

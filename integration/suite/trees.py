@@ -27,8 +27,12 @@ def walk(root):
     for directory, directories, files in os.walk(root):
         for name in directories + files:
             path = os.path.join(directory, name)
-            status = os.lstat(path)
             relative = os.path.relpath(path, root)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                entries[relative] = {"type": "listed, but not to be found"}  # a whiteout that overlayfs shows
+                continue
             entries[relative] = describe(path, status)
             if not stat.S_ISDIR(status.st_mode):
                 inodes.setdefault((status.st_dev, status.st_ino), []).append(relative)
@@ -39,18 +43,23 @@ def walk(root):
 
 
 def differences(one, other, untimed=()):
-    """Lines that say where the trees differ; `untimed` directories may have any mtime."""
+    """Lines that say where the trees differ, and how many entries there are; `untimed` directories may have any mtime."""
     a, b = walk(one), walk(other)
+    return compare(a, b, untimed), len(a)
+
+
+def compare(a, b, untimed=()):
+    """Lines that say where two walks differ."""
     lines = []
     for name in sorted(set(a) | set(b)):
         x, y = a.get(name), b.get(name)
         if x is None or y is None:
             lines.append("%r is only in the %s" % (name, "second" if x is None else "first"))
             continue
-        keys = [key for key in x if x[key] != y.get(key) and not (key == "mtime" and name in untimed)]
+        keys = [key for key in {**x, **y} if x.get(key) != y.get(key) and not (key == "mtime" and name in untimed)]
         if keys:
             lines.append("%r: %s" % (name, {key: (x[key], y.get(key)) for key in keys}))
-    return lines, len(a)
+    return lines
 
 
 def directories(root):
