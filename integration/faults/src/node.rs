@@ -23,6 +23,10 @@ pub struct NodeOptions {
     pub fetch: FetchOptions,
     /// Largest gap filled, in bytes.
     pub max_gap: u64,
+    /// Time an image has.
+    pub deadline: Option<Duration>,
+    /// How long jobs go on that nobody waits for.
+    pub keep_running: Duration,
 }
 
 impl Default for NodeOptions {
@@ -36,6 +40,8 @@ impl Default for NodeOptions {
                 ..FetchOptions::default()
             },
             max_gap: 4096,
+            deadline: None,
+            keep_running: Duration::from_secs(600),
         }
     }
 }
@@ -95,6 +101,8 @@ impl Node {
         let engine = EngineOptions {
             workers: 2,
             flush: false,
+            deadline: options.deadline,
+            keep_running_after_cancel: options.keep_running,
             fetch: options.fetch.clone(),
             costs: Costs { max_gap: options.max_gap, ..Costs::default() },
             ..EngineOptions::default()

@@ -173,7 +173,7 @@ impl Build {
                 let source = Arc::new(HostFile(donor.clone()));
                 return Ok(self.extractor.foreign(size, digest, source, spare)?);
             }
-            FileSource::Donor(NodeDonor::InFlight(promised)) => promised.clone(),
+            FileSource::Donor(NodeDonor::InFlight(flying)) => flying.promised.clone(),
             FileSource::Repeat(first) => {
                 self.supply.repeats.file(*first).ok_or(ChunkedError::Order(file.range.start))?
             }
@@ -268,7 +268,7 @@ impl Supply {
             }
             // The host's files are indexed whole.
             PieceSource::Donor(NodeDonor::Host(_), _) => Chunk::Repeat(Promised::broken()),
-            PieceSource::Donor(NodeDonor::InFlight(promised), _) => Chunk::Repeat(promised.clone()),
+            PieceSource::Donor(NodeDonor::InFlight(flying), _) => Chunk::Repeat(flying.promised.clone()),
             PieceSource::Repeat(first) => {
                 Chunk::Repeat(self.repeats.piece(*first).ok_or(ChunkedError::Order(piece.blob.start))?)
             }

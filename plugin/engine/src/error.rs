@@ -89,7 +89,19 @@ pub enum EngineError {
         /// What happened.
         source: chunked_store::StoreError,
     },
-    /// The job was stopped or its thread died.
+    /// Our own code panicked: a bug. Nothing else is harmed.
+    #[error(
+        "layer {layer}: an internal error while {doing}: {text}; nothing was kept. Pull again, and report it if it stays so"
+    )]
+    Panic {
+        /// Blob of the layer.
+        layer: Digest,
+        /// What was being done.
+        doing: &'static str,
+        /// What the panic said.
+        text: String,
+    },
+    /// The job was stopped.
     #[error("layer {layer}: {reason}; pull again")]
     Stopped {
         /// Blob of the layer.

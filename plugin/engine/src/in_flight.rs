@@ -1,24 +1,26 @@
 //! Files that are being fetched now, by any job of this engine: whoever plans next takes them from there.
 //!
-//! While it plans, a job claims what it is going to fetch, under one lock together with its look-up in the store.
-//! So of two jobs that want the same file one fetches it, whatever their timing, and the other waits for it. A job
-//! waits only for jobs that planned before it; so jobs can never wait for one another in a circle. Only jobs of the
-//! same registry share, so that no registry learns what another is asked for. A claim that
-//! comes to nothing tells everyone who waits (see [`chunked_assemble::Promise`]), and they fetch for themselves.
+//! A job first looks up what the node has, without a lock, since that may read the disk. Then it claims what it is
+//! going to fetch, under one lock. A layer that came into the store in between is seen by the claims that were given
+//! back, and the index is asked once more for what is missing. So of two jobs that want the same file one fetches it,
+//! whatever their timing, and the other waits for it. A job waits only for jobs that planned before it; so jobs can
+//! never wait for one another in a circle. Only jobs of the same registry share, so that no registry learns what
+//! another is asked for, and nobody waits for another's. A claim that comes to nothing tells everyone who waits (see
+//! [`chunked_assemble::Promise`]), and they fetch for themselves.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chunked_assemble::{Promise, Promised, promise};
 use chunked_core::Digest;
-use chunked_plan::{FileSource, Plan};
+use chunked_plan::FileSource;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::Inner;
+use crate::report::Counters;
 use crate::reuse::NodeDonor;
 
 /// Content: digest and length in bytes.
@@ -28,10 +30,28 @@ pub(crate) type Key = (Digest, u64);
 /// another's pace for the sake of a few files.
 const WORTH_WAITING_PERCENT: u64 = 1;
 
+/// A file that another job is fetching.
+#[derive(Debug, Clone)]
+pub(crate) struct Flying {
+    pub(crate) promised: Promised,
+    /// How far that job is.
+    maker: Arc<Counters>,
+}
+
+/// Who plans.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimant {
+    /// Host, or host:port, of the registry that it pulls from.
+    pub(crate) registry: Arc<str>,
+    /// Its place among all jobs.
+    pub(crate) place: u64,
+    pub(crate) counters: Arc<Counters>,
+}
+
 #[derive(Debug)]
 struct Claim {
     owner: u64,
-    promised: Promised,
+    flying: Flying,
 }
 
 /// See the module.
@@ -39,6 +59,8 @@ struct Claim {
 pub(crate) struct InFlight {
     /// By registry and content.
     claims: Mutex<HashMap<(Arc<str>, Key), Claim>>,
+    /// How often claims were given back; changes under the lock of `claims`.
+    given_back: AtomicU64,
     last: AtomicU64,
 }
 
@@ -65,26 +87,36 @@ impl InFlight {
     }
 
     /// Completes `look_up`, which says what of `wanted` the node has, with what earlier jobs are fetching; claims
-    /// the rest for the job at `place`, which pulls from `registry` (host or host:port).
-    pub(crate) fn claim<D: From<Promised>>(
+    /// the rest for `who`. `again` is asked for what is missing, under the lock, if a layer may have come into
+    /// the store since `look_up`: it must be quick, and read no contents.
+    pub(crate) fn claim<D: From<Flying>>(
         self: &Arc<Self>,
-        registry: &Arc<str>,
-        place: u64,
+        who: &Claimant,
         wanted: &[Key],
         look_up: impl FnOnce() -> Vec<Option<D>>,
+        again: impl FnOnce(&[Key]) -> Vec<Option<D>>,
     ) -> (Vec<Option<D>>, Claims) {
-        let mut claims = self.claims.lock();
-        // Under the lock: a job gives its claims back after its layer can be found, so one of the two has a file.
+        let (registry, place) = (&who.registry, who.place);
+        let before = self.given_back.load(Ordering::Acquire);
         let mut found = look_up();
         found.resize_with(wanted.len(), || None);
+        let mut claims = self.claims.lock();
+        // A job gives its claims back after its layer can be found: so the index or the claims have each file.
+        if self.given_back.load(Ordering::Acquire) != before {
+            let (lacking, keys): (Vec<_>, Vec<_>) =
+                found.iter_mut().zip(wanted).filter(|(donor, _)| donor.is_none()).unzip();
+            for (place, donor) in lacking.into_iter().zip(again(&keys)) {
+                *place = donor;
+            }
+        }
         let missing = || wanted.iter().zip(&found).filter(|(_, donor)| donor.is_none()).map(|(key, _)| key);
         let bytes =
             |keys: &mut dyn Iterator<Item = &Key>| keys.fold(0u64, |sum, key| sum.saturating_add(key.1));
         let earlier = |claims: &HashMap<(Arc<str>, Key), Claim>, key: &Key| {
             let claim = claims
                 .get(&(Arc::clone(registry), *key))
-                .filter(|claim| claim.owner < place && !claim.promised.is_broken());
-            claim.map(|claim| claim.promised.clone())
+                .filter(|claim| claim.owner < place && !claim.flying.promised.is_broken());
+            claim.map(|claim| claim.flying.clone())
         };
         let waiting = bytes(&mut missing().filter(|key| earlier(&claims, key).is_some()));
         let worth_it =
@@ -94,13 +126,14 @@ impl InFlight {
             if donor.is_some() {
                 continue;
             }
-            if let Some(promised) = earlier(&claims, key) {
-                *donor = worth_it.then(|| promised.into());
+            if let Some(flying) = earlier(&claims, key) {
+                *donor = worth_it.then(|| flying.into());
                 continue;
             }
             let new = || {
                 let (promise, promised) = promise();
-                (promise, Claim { owner: place, promised })
+                let flying = Flying { promised, maker: Arc::clone(&who.counters) };
+                (promise, Claim { owner: place, flying })
             };
             match claims.entry((Arc::clone(registry), *key)) {
                 Entry::Vacant(entry) => {
@@ -109,7 +142,7 @@ impl InFlight {
                     promises.insert(*key, promise);
                     keys.push(*key);
                 }
-                Entry::Occupied(mut entry) if entry.get().promised.is_broken() => {
+                Entry::Occupied(mut entry) if entry.get().flying.promised.is_broken() => {
                     let (promise, claim) = new();
                     entry.insert(claim);
                     promises.insert(*key, promise);
@@ -125,39 +158,51 @@ impl InFlight {
     }
 }
 
-/// Sees to it that nobody waits for ever: when no job has received anything for [`LIMIT`], the files waited for
-/// are given up, and whoever waits fetches for itself. Ends when dropped.
+/// Sees to it that nobody waits long for a job that stands still: when one has received next to nothing for
+/// [`WINDOW`], what is waited for from that job is given up, and whoever waits fetches for itself. Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Patience(#[expect(dead_code, reason = "kept for its drop")] Option<AbortOnDropHandle<()>>);
 
-/// Longer than the time after which a transfer that brings nothing is ended, which is the ordinary way.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Shorter than the time after which a transfer that brings nothing is ended: that may be tried again several times.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Bytes that are next to nothing in that time.
+const LITTLE: u64 = 16 << 10;
 
 impl Patience {
-    pub(crate) fn watch(inner: &Arc<Inner>, plan: &Plan<NodeDonor>) -> Self {
-        let promised = |source: &FileSource<NodeDonor>| match source {
-            FileSource::Donor(NodeDonor::InFlight(promised)) => Some(promised.clone()),
-            _ => None,
-        };
-        let waiting: Vec<_> = plan.sources.iter().filter_map(promised).collect();
-        if waiting.is_empty() {
+    /// Watches the jobs that a plan with these `sources` waits for.
+    pub(crate) fn watch(sources: &[FileSource<NodeDonor>]) -> Self {
+        Self::look_every(WINDOW, sources)
+    }
+
+    fn look_every(window: Duration, sources: &[FileSource<NodeDonor>]) -> Self {
+        let mut makers: HashMap<*const Counters, (Arc<Counters>, Vec<Promised>)> = HashMap::new();
+        for source in sources {
+            if let FileSource::Donor(NodeDonor::InFlight(Flying { promised, maker })) = source {
+                let waiting =
+                    makers.entry(Arc::as_ptr(maker)).or_insert_with(|| (Arc::clone(maker), Vec::new()));
+                waiting.1.push(promised.clone());
+            }
+        }
+        if makers.is_empty() {
             return Self(None);
         }
-        let inner = Arc::clone(inner);
+        let mut makers: Vec<_> = makers.into_values().collect();
         Self(Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let (mut fetched, mut since) = (inner.fetched(), Instant::now());
-            while since.elapsed() < LIMIT {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                let now = inner.fetched();
-                if now != fetched {
-                    (fetched, since) = (now, Instant::now());
-                }
+            while !makers.is_empty() {
+                let fetched = |maker: &Counters| maker.fetched.load(Ordering::Relaxed);
+                let before: Vec<_> = makers.iter().map(|(maker, _)| fetched(maker)).collect();
+                tokio::time::sleep(window).await;
+                let mut before = before.into_iter();
+                makers.retain(|(maker, waiting)| {
+                    let goes_on = fetched(maker).saturating_sub(before.next().unwrap_or(0)) >= LITTLE;
+                    if !goes_on {
+                        waiting.iter().for_each(Promised::give_up);
+                        let files = waiting.len();
+                        tracing::info!(files, "no longer waiting for files of a layer that stands still");
+                    }
+                    goes_on
+                });
             }
-            tracing::warn!(
-                files = waiting.len(),
-                "no longer waiting for files that other layers were to bring"
-            );
-            waiting.iter().for_each(Promised::give_up);
         }))))
     }
 }
@@ -179,6 +224,9 @@ impl Drop for Claims {
                 entry.remove();
             }
         }
+        if !self.keys.is_empty() {
+            self.in_flight.given_back.fetch_add(1, Ordering::Release);
+        }
         drop(claims);
         // The promises that are left break now, outside the lock: that calls those who wait.
     }
@@ -191,12 +239,12 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Donor {
         Store,
-        Flight(Promised),
+        Flight(Flying),
     }
 
-    impl From<Promised> for Donor {
-        fn from(promised: Promised) -> Self {
-            Self::Flight(promised)
+    impl From<Flying> for Donor {
+        fn from(flying: Flying) -> Self {
+            Self::Flight(flying)
         }
     }
 
@@ -204,55 +252,97 @@ mod tests {
         (Digest::of(&[n]), 100)
     }
 
-    fn registry() -> Arc<str> {
-        "registry.example".into()
+    fn job(all: &InFlight, registry: &str) -> Claimant {
+        Claimant { registry: registry.into(), place: all.place(), counters: Arc::default() }
     }
 
-    fn nothing() -> Vec<Option<Donor>> {
-        Vec::new()
+    type Found = Vec<Option<Donor>>;
+
+    fn claim(all: &Arc<InFlight>, who: &Claimant, keys: &[Key], has: Found) -> (Found, Claims) {
+        all.claim(who, keys, || has, |_| panic!("nothing was given back"))
     }
 
     #[test]
     fn one_fetches_and_later_ones_wait() {
         let all = Arc::<InFlight>::default();
-        let (first, second) = (all.place(), all.place());
-        let (found, claims) =
-            all.claim(&registry(), first, &[key(1), key(2), key(1)], || vec![None, Some(Donor::Store)]);
+        let (first, second) = (job(&all, "a"), job(&all, "a"));
+        let has = vec![None, Some(Donor::Store)];
+        let (found, claims) = claim(&all, &first, &[key(1), key(2), key(1)], has);
         assert!(matches!(found[..], [None, Some(Donor::Store), None]), "a repeat is the plan's affair");
-        let (found, later) = all.claim(&registry(), second, &[key(1), key(3)], nothing);
-        let Some(Donor::Flight(promised)) = &found[0] else { panic!("it is in flight") };
-        let (other, _) = all.claim(&"other.example".into(), all.place(), &[key(1)], nothing);
+        let (found, later) = claim(&all, &second, &[key(1), key(3)], vec![]);
+        let Some(Donor::Flight(flying)) = &found[0] else { panic!("it is in flight") };
+        assert!(Arc::ptr_eq(&flying.maker, &first.counters));
+        let (other, _other) = claim(&all, &job(&all, "b"), &[key(1)], vec![]);
         assert!(other[0].is_none(), "another registry");
         assert!(found[1].is_none() && later.promise(&key(3)).is_some() && later.promise(&key(1)).is_none());
         // The earlier one never waits for the later one.
-        let (found, _) = all.claim(&registry(), first, &[key(3)], nothing);
+        let (found, _) = claim(&all, &first, &[key(3)], vec![]);
         assert!(found[0].is_none());
         let promise = claims.promise(&key(1));
         assert!(promise.is_some() && claims.promise(&key(1)).is_none());
         drop(promise);
-        assert!(promised.wait().is_none());
+        assert!(flying.promised.wait().is_none());
         // Broken: the next one claims it for itself.
-        let (found, again) = all.claim(&registry(), all.place(), &[key(1)], nothing);
+        let (found, again) = claim(&all, &job(&all, "a"), &[key(1)], vec![]);
         assert!(found[0].is_none() && again.promise(&key(1)).is_some());
     }
 
     #[test]
     fn claims_end_with_their_job() {
         let all = Arc::<InFlight>::default();
-        let (_, claims) = all.claim(&registry(), all.place(), &[key(1)], nothing);
-        let (found, _later) = all.claim(&registry(), all.place(), &[key(1)], nothing);
-        drop(claims);
-        let Some(Donor::Flight(promised)) = &found[0] else { panic!("it was in flight") };
-        assert!(promised.wait().is_none());
+        let (_, claims) = claim(&all, &job(&all, "a"), &[key(1)], vec![]);
+        let (found, later) = claim(&all, &job(&all, "a"), &[key(1)], vec![]);
+        drop((claims, later));
+        let Some(Donor::Flight(flying)) = &found[0] else { panic!("it was in flight") };
+        assert!(flying.promised.wait().is_none());
         assert!(all.claims.lock().is_empty());
     }
 
     #[test]
     fn a_little_is_not_waited_for() {
         let all = Arc::<InFlight>::default();
-        let (_, _claims) = all.claim(&registry(), all.place(), &[key(1)], nothing);
-        let (found, _) =
-            all.claim(&registry(), all.place(), &[key(1), (Digest::of(b"large"), 10_000)], nothing);
+        let (_, _claims) = claim(&all, &job(&all, "a"), &[key(1)], vec![]);
+        let (found, _) = claim(&all, &job(&all, "a"), &[key(1), (Digest::of(b"large"), 10_000)], vec![]);
         assert!(found[0].is_none());
+    }
+
+    /// The look-up holds no lock, so that it may read; what was committed meanwhile is looked up once more.
+    #[test]
+    fn a_layer_that_comes_during_the_look_up_is_found() {
+        let all = Arc::<InFlight>::default();
+        let (_, first) = claim(&all, &job(&all, "a"), &[key(1)], vec![]);
+        let look_up = || {
+            drop(first);
+            vec![Some(Donor::Store), None, None]
+        };
+        let (found, claims) = all.claim(&job(&all, "a"), &[key(2), key(1), key(3)], look_up, |keys| {
+            assert_eq!(keys, [key(1), key(3)]);
+            vec![Some(Donor::Store), None]
+        });
+        assert!(matches!(found[..], [Some(Donor::Store), Some(Donor::Store), None]));
+        assert!(claims.promise(&key(3)).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_stands_still_is_not_waited_for_and_others_are() {
+        let all = Arc::<InFlight>::default();
+        let (slow, good) = (job(&all, "a"), job(&all, "a"));
+        let (_, _first) = claim(&all, &slow, &[key(1)], vec![]);
+        let (_, _second) = claim(&all, &good, &[key(2)], vec![]);
+        let (found, _) = claim(&all, &job(&all, "a"), &[key(1), key(2)], vec![]);
+        let flying = found.into_iter().map(|donor| match donor {
+            Some(Donor::Flight(flying)) => flying,
+            other => panic!("{other:?}"),
+        });
+        let waited_for: Vec<_> = flying.collect();
+        let donor = |flying: &Flying| FileSource::Donor(NodeDonor::InFlight(flying.clone()));
+        let sources: Vec<_> = waited_for.iter().map(donor).collect();
+        let _patience = Patience::look_every(Duration::from_millis(200), &sources);
+        for _ in 0..60 {
+            slow.counters.add_fetched(1);
+            good.counters.add_fetched(100_000);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(waited_for[0].promised.is_broken() && !waited_for[1].promised.is_broken());
     }
 }

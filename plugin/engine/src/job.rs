@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::chunked::{Build, ChunkedError, Supply};
 use crate::engine::Inner;
 use crate::error::EngineError;
-use crate::in_flight::Claims;
+use crate::in_flight::{Claimant, Claims};
 use crate::metadata::Whole;
 use crate::plain::{self, PlainError};
 use crate::pull::Pull;
@@ -72,7 +72,7 @@ enum Attempt {
 impl Job {
     /// Pulls the layer. Nothing is committed unless the DiffID matched. Bytes that a mirror may have altered are
     /// asked for once more, of the registry itself.
-    pub(crate) async fn run(self) -> Result<LayerReport, EngineError> {
+    pub(crate) async fn run(&self) -> Result<LayerReport, EngineError> {
         match self.once().await {
             Err(error) if error.check().is_some() && self.blob().distrust_mirrors().await => {
                 tracing::warn!(layer = %self.layer.blob, error = %Causes(&error), "pulling again without mirrors");
@@ -80,6 +80,20 @@ impl Job {
             }
             done => done,
         }
+    }
+
+    /// The layer, if the store has it.
+    pub(crate) async fn present(&self) -> Result<Option<LayerReport>, EngineError> {
+        let (inner, diff_id, flavour) = (Arc::clone(&self.inner), self.layer.diff_id, self.flavour);
+        let here = self.blocking(move || inner.store.layer(&diff_id, flavour)).await?;
+        let here = here.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
+        let fetched = self.counters.fetched.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(here.map(|pin| LayerReport::present(&self.layer, fetched, pin)))
+    }
+
+    /// What it is doing, for texts: "while ...".
+    pub(crate) fn doing(&self) -> &'static str {
+        self.counters.phase().doing()
     }
 
     fn blob(&self) -> Blob {
@@ -179,21 +193,21 @@ impl Job {
         index: &Arc<LayerIndex>,
         policy: Policy,
     ) -> Result<(Arc<Plan<NodeDonor>>, Arc<Claims>), EngineError> {
-        let (index, inner, place) = (Arc::clone(index), Arc::clone(&self.inner), self.place);
+        let (index, inner) = (Arc::clone(index), Arc::clone(&self.inner));
         let (costs, diff_id) = (self.costs(blob), self.layer.diff_id);
         let registry: Arc<str> = self.image.reference.host.as_str().into();
+        let who = Claimant { registry, place: self.place, counters: Arc::clone(&self.counters) };
         self.blocking(move || {
             let (store, in_flight) = (&*inner.store, &inner.in_flight);
-            let domain = inner.options.domains.of(&registry);
-            let origins = domain.origins(&registry);
+            let domain = inner.options.domains.of(&who.registry);
+            let origins = domain.origins(&who.registry);
             let leftovers = &Leftovers::find(store, &diff_id, &index);
             let sources = Sources {
                 store,
                 host: inner.options.host.as_ref().filter(|_| domain.host_files),
                 origins: &origins,
                 in_flight,
-                registry: &registry,
-                place,
+                who,
                 policy,
                 leftovers,
                 claims: Mutex::default(),
@@ -239,7 +253,7 @@ impl Job {
             repeats: Repeats::of(plan),
         };
         let build = Build { index: Arc::clone(index), plan: Arc::clone(plan), extractor, supply };
-        let patience = crate::in_flight::Patience::watch(&self.inner, plan);
+        let patience = crate::in_flight::Patience::watch(&plan.sources);
         let result = self.blocking(move || build.run()).await?;
         drop(patience);
         let attempt = self.judge(result, staging, plan, policy)?;
@@ -446,9 +460,12 @@ impl Job {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, EngineError> {
-        tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::Stopped {
-            layer: self.layer.blob,
-            reason: format!("its thread ended early ({error})"),
+        let layer = self.layer.blob;
+        tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => {
+                EngineError::Panic { layer, doing: self.doing(), text: crate::panics::text(&*panic) }
+            }
+            Err(error) => EngineError::Stopped { layer, reason: format!("its thread ended early ({error})") },
         })
     }
 }

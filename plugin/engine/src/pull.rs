@@ -1,58 +1,156 @@
-//! What the layers of one image have in common while any of them is being made.
+//! One image being pulled: who waits for it, how long it may take, and what its layers have in common.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chunked_core::Digest;
+use chunked_registry::Image;
 use parking_lot::Mutex;
 
 use crate::error::EngineError;
 use crate::reuse::Linked;
 
-/// One image being pulled.
+/// How long an image's layers are worked on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// From the moment its first layer was wanted. `None`: as long as it takes.
+    pub(crate) deadline: Option<Duration>,
+    /// While nobody waits for any of them.
+    pub(crate) alone: Duration,
+}
+
+/// One image being pulled. What it waits for, its deadline and its waiters are its own, also where it shares a
+/// transfer with another image.
 #[derive(Debug)]
 pub(crate) struct Pull {
+    limits: Limits,
     /// When the first of its layers was wanted.
     began: Instant,
+    waiters: Mutex<Waiters>,
     /// What its layers were linked to.
     pub(crate) linked: Arc<Linked>,
 }
 
-/// The images being pulled, by digest of their config.
+#[derive(Debug)]
+struct Waiters {
+    count: usize,
+    /// When the last one left, or the pull began.
+    alone_since: Instant,
+}
+
+/// An image as somebody asked for it: digest of its config, registry, repository.
+type Asked = (Digest, String, String);
+
+/// The images being pulled.
 #[derive(Debug, Default)]
-pub(crate) struct Pulls(Mutex<HashMap<Digest, Weak<Pull>>>);
+pub(crate) struct Pulls(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    pulls: HashMap<Asked, Weak<Pull>>,
+    /// By digest of the config: images that are equal mount the same tree, wherever they came from.
+    linked: HashMap<Digest, Weak<Linked>>,
+}
 
 impl Pulls {
-    /// The pull of `image` that is running, or a new one, which lives as long as anybody holds it.
-    pub(crate) fn of(&self, image: Digest) -> Arc<Pull> {
-        let mut all = self.0.lock();
-        all.retain(|_, pull| pull.strong_count() > 0);
-        let running = all.get(&image).and_then(Weak::upgrade);
-        running.unwrap_or_else(|| {
-            let pull = Arc::new(Pull { began: Instant::now(), linked: Arc::default() });
-            all.insert(image, Arc::downgrade(&pull));
-            pull
-        })
+    /// The pull of `image` that is running, or a new one, which lives as long as anybody holds it. One that has
+    /// used up its time is not gone on with.
+    pub(crate) fn of(&self, image: &Image, limits: Limits) -> Arc<Pull> {
+        let (host, repository) = (image.reference.host.clone(), image.reference.repository.clone());
+        let asked = (image.config_digest, host, repository);
+        let mut running = self.0.lock();
+        let running = &mut *running;
+        running.pulls.retain(|_, pull| pull.strong_count() > 0);
+        running.linked.retain(|_, linked| linked.strong_count() > 0);
+        if let Some(pull) = running.pulls.get(&asked).and_then(Weak::upgrade)
+            && pull.left().is_none_or(|left| !left.is_zero())
+        {
+            return pull;
+        }
+        let linked = running.linked.get(&image.config_digest).and_then(Weak::upgrade).unwrap_or_default();
+        running.linked.insert(image.config_digest, Arc::downgrade(&linked));
+        let waiters = Mutex::new(Waiters { count: 0, alone_since: Instant::now() });
+        let pull = Arc::new(Pull { limits, began: Instant::now(), waiters, linked });
+        running.pulls.insert(asked, Arc::downgrade(&pull));
+        pull
     }
 }
 
 impl Pull {
-    /// `work` for `layer`, or an error when the pull takes longer than `limit`.
+    /// Counts a call that waits for a layer of the image, for as long as the result lives.
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiters.lock().count += 1;
+        Waiting(Arc::clone(self))
+    }
+
+    /// What is left of its time; `None` without a deadline.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.limits.deadline.map(|limit| limit.saturating_sub(self.began.elapsed()))
+    }
+
+    /// Why nobody wants its layers any more, if so.
+    fn over(&self) -> Option<String> {
+        if self.left().is_some_and(|left| left.is_zero()) {
+            return Some(self.late());
+        }
+        let waiters = self.waiters.lock();
+        let alone = waiters.count == 0 && waiters.alone_since.elapsed() >= self.limits.alone;
+        alone.then(|| "nobody waited for it any more".to_owned())
+    }
+
+    fn late(&self) -> String {
+        let seconds = self.limits.deadline.unwrap_or_default().as_secs();
+        format!("its image was not complete after {seconds} s, the limit that pull.deadline sets")
+    }
+
+    /// `work` for `layer`, or an error when the image's time is over first.
     pub(crate) async fn within<T>(
         &self,
-        limit: Option<Duration>,
         layer: Digest,
-        work: impl Future<Output = Result<T, EngineError>>,
+        work: impl Future<Output = T>,
     ) -> Result<T, EngineError> {
-        let Some(limit) = limit else { return work.await };
-        let left = limit.saturating_sub(self.began.elapsed());
-        tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
-            let seconds = limit.as_secs();
-            let reason =
-                format!("its image was not complete after {seconds} s, the limit that pull.deadline sets");
-            Err(EngineError::Stopped { layer, reason })
-        })
+        let Some(left) = self.left() else { return Ok(work.await) };
+        let stopped = |_| EngineError::Stopped { layer, reason: self.late() };
+        tokio::time::timeout(left, work).await.map_err(stopped)
+    }
+}
+
+/// See [`Pull::wait`].
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Pull>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiters = self.0.waiters.lock();
+        waiters.count -= 1;
+        waiters.alone_since = Instant::now();
+    }
+}
+
+/// The images that want a layer which is being made.
+#[derive(Debug, Default)]
+pub(crate) struct Interest(Mutex<Vec<Arc<Pull>>>);
+
+impl Interest {
+    pub(crate) fn add(&self, pull: &Arc<Pull>) {
+        let mut pulls = self.0.lock();
+        if !pulls.iter().any(|known| Arc::ptr_eq(known, pull)) {
+            pulls.push(Arc::clone(pull));
+        }
+    }
+
+    /// Lets go of images that do not want the layer any more; when none is left, why the last one does not.
+    pub(crate) fn over(&self) -> Option<String> {
+        let mut pulls = self.0.lock();
+        let mut reason = None;
+        pulls.retain(|pull| {
+            let over = pull.over();
+            let wanted = over.is_none();
+            reason = over.or(reason.take());
+            wanted
+        });
+        pulls.is_empty().then(|| reason.unwrap_or_else(|| "nobody wants it".to_owned()))
     }
 }
 
@@ -60,21 +158,53 @@ impl Pull {
 mod tests {
     use super::*;
 
+    fn image(host: &str, config: &[u8]) -> Image {
+        Image {
+            reference: format!("{host}/app").parse().unwrap(),
+            manifest_digest: Digest::of(b""),
+            config_digest: Digest::of(config),
+            manifest: Vec::new(),
+            config: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    fn limits(deadline: u64, alone: u64) -> Limits {
+        Limits { deadline: Some(Duration::from_millis(deadline)), alone: Duration::from_millis(alone) }
+    }
+
     #[tokio::test]
     async fn layers_of_an_image_share_its_time() {
-        let (pulls, image, layer) = (Pulls::default(), Digest::of(b"image"), Digest::of(b"layer"));
-        let limit = Some(Duration::from_millis(200));
-        let first = pulls.of(image);
-        assert!(first.within(limit, layer, async { Ok(()) }).await.is_ok());
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let second = pulls.of(image);
-        let never = std::future::pending::<Result<(), EngineError>>();
-        let error = second.within(limit, layer, never).await.unwrap_err();
+        let (pulls, image, layer) = (Pulls::default(), image("a.example", b"1"), Digest::of(b"layer"));
+        let limits = limits(400, 10_000);
+        let first = pulls.of(&image, limits);
+        assert!(first.within(layer, async {}).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let second = pulls.of(&image, limits);
+        assert!(Arc::ptr_eq(&first, &second));
+        let error = second.within(layer, std::future::pending::<()>()).await.unwrap_err();
         assert!(error.to_string().contains("pull.deadline"), "{error}");
         assert!(second.began.elapsed() < Duration::from_secs(5), "only what was left was waited for");
-        let other = pulls.of(Digest::of(b"other"));
-        assert!(other.began > first.began && Arc::ptr_eq(&first, &second));
-        drop((first, second));
-        assert!(pulls.of(image).began > other.began, "a later pull has its own time");
+        assert!(second.over().is_some_and(|reason| reason.contains("pull.deadline")));
+        let again = pulls.of(&image, limits);
+        assert!(again.began > first.began, "who tries again has time of its own");
+    }
+
+    #[test]
+    fn images_of_two_registries_are_two_pulls_of_one_tree() {
+        let (pulls, limits) = (Pulls::default(), limits(10_000, 0));
+        let (here, there) = (image("a.example", b"1"), image("b.example", b"1"));
+        let (one, two) = (pulls.of(&here, limits), pulls.of(&there, limits));
+        assert!(!Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&one.linked, &two.linked));
+        let other = pulls.of(&image("a.example", b"2"), limits);
+        assert!(!Arc::ptr_eq(&one.linked, &other.linked));
+        // A waiter of one is none of the other.
+        let interest = Interest::default();
+        let waiting = one.wait();
+        interest.add(&one);
+        interest.add(&two);
+        assert!(interest.over().is_none());
+        drop(waiting);
+        assert!(interest.over().is_some_and(|reason| reason.contains("nobody waited")));
     }
 }

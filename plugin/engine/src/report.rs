@@ -67,6 +67,28 @@ pub struct LayerReport {
     pub pin: LayerPin,
 }
 
+impl LayerReport {
+    /// Of a layer that the store has, after `fetched` bytes were fetched in vain.
+    pub(crate) fn present(layer: &chunked_registry::Layer, fetched: u64, pin: LayerPin) -> Self {
+        Self {
+            blob: layer.blob,
+            diff_id: layer.diff_id,
+            mode: Mode::Present,
+            reason: None,
+            bytes_total: layer.size,
+            bytes_fetched: fetched,
+            bytes_reused: layer.size,
+            files: 0,
+            files_reused: 0,
+            plan: None,
+            files_from_host: 0,
+            bytes_from_host: 0,
+            seconds: Seconds::default(),
+            pin,
+        }
+    }
+}
+
 /// What a job is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -82,6 +104,18 @@ pub enum Phase {
     Committing,
 }
 
+impl Phase {
+    /// For texts: "while ...".
+    pub(crate) fn doing(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting for its turn",
+            Self::Planning => "reading its table of contents and planning",
+            Self::Transferring => "fetching and unpacking it",
+            Self::Committing => "putting it into the store",
+        }
+    }
+}
+
 /// A job's counters, shared with who shows them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -94,6 +128,15 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Waiting,
+            1 => Phase::Planning,
+            2 => Phase::Transferring,
+            _ => Phase::Committing,
+        }
     }
 
     pub(crate) fn add_fetched(&self, bytes: usize) {
@@ -121,12 +164,6 @@ pub struct JobStatus {
 }
 
 pub(crate) fn status(layer: &chunked_registry::Layer, counters: &Arc<Counters>) -> JobStatus {
-    let phase = match counters.phase.load(Ordering::Relaxed) {
-        0 => Phase::Waiting,
-        1 => Phase::Planning,
-        2 => Phase::Transferring,
-        _ => Phase::Committing,
-    };
     JobStatus {
         blob: layer.blob,
         diff_id: layer.diff_id,
@@ -134,6 +171,6 @@ pub(crate) fn status(layer: &chunked_registry::Layer, counters: &Arc<Counters>) 
         bytes_wanted: counters.wanted.load(Ordering::Relaxed),
         bytes_fetched: counters.fetched.load(Ordering::Relaxed),
         bytes_reused: counters.reused.load(Ordering::Relaxed),
-        phase,
+        phase: counters.phase(),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
-use chunked_assemble::{Donor, Foreign, Known, Promised};
+use chunked_assemble::{Donor, Foreign, Known};
 use chunked_core::Digest;
 use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
@@ -18,7 +18,7 @@ use chunked_store::{LayerPin, Origins, Store};
 use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
 
-use crate::in_flight::{Claims, InFlight, Key};
+use crate::in_flight::{Claimant, Claims, Flying, InFlight, Key};
 use crate::resume::{Leftover, Leftovers};
 
 /// How donors are treated, decided anew for each attempt at a layer.
@@ -39,14 +39,14 @@ pub(crate) enum NodeDonor {
     /// Of the host.
     Host(HostDonor),
     /// Of a layer that is being made.
-    InFlight(Promised),
+    InFlight(Flying),
     /// Of an unfinished tree of the same layer.
     Leftover(Leftover),
 }
 
-impl From<Promised> for NodeDonor {
-    fn from(promised: Promised) -> Self {
-        Self::InFlight(promised)
+impl From<Flying> for NodeDonor {
+    fn from(flying: Flying) -> Self {
+        Self::InFlight(flying)
     }
 }
 
@@ -59,10 +59,7 @@ pub(crate) struct Sources<'a> {
     /// Layers that the registry's domain allows.
     pub(crate) origins: &'a Origins,
     pub(crate) in_flight: &'a Arc<InFlight>,
-    /// Host, with port if any, of the registry that the layer is pulled from.
-    pub(crate) registry: &'a Arc<str>,
-    /// The job's place among those in flight.
-    pub(crate) place: u64,
+    pub(crate) who: Claimant,
     pub(crate) policy: Policy,
     /// What earlier tries left.
     pub(crate) leftovers: &'a Leftovers,
@@ -87,6 +84,15 @@ impl Sources<'_> {
         found
     }
 
+    /// Files that came into the store since [`Self::files`]. Reads no contents, so none where they must be read first.
+    fn files_again(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
+        if self.policy.verify {
+            return Vec::new();
+        }
+        let found = self.store.lookup_within(wanted, self.origins);
+        found.into_iter().map(|donor| donor.map(NodeDonor::Layer)).collect()
+    }
+
     /// Files of the host for what is not `found`. They are compared with the index here and when they are opened,
     /// and hashed while they are copied, whatever the policy.
     fn add_host_files(&self, wanted: &[Key], found: &mut [Option<NodeDonor>]) {
@@ -107,7 +113,8 @@ impl Reuse for Sources<'_> {
             // Nothing from elsewhere, which what an earlier try of this layer left is not.
             return wanted.iter().map(|key| self.leftovers.file(key)).collect();
         }
-        let (found, claims) = self.in_flight.claim(self.registry, self.place, wanted, || self.files(wanted));
+        let again = |keys: &[Key]| self.files_again(keys);
+        let (found, claims) = self.in_flight.claim(&self.who, wanted, || self.files(wanted), again);
         *self.claims.lock() = Some(claims);
         found
     }

@@ -95,17 +95,15 @@ impl Source {
         self.arrived.as_ref().is_some_and(|arrived| !self.rest.is_empty() || !arrived.is_empty())
     }
 
-    /// The bytes of `range`, which the caller has bounded.
+    /// The bytes of `range`, which the caller has bounded and charged.
     pub(crate) fn take(&mut self, range: ByteRange) -> Result<Bytes, SourceError> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         self.seek(range.start)?;
         let len = usize::try_from(range.len()).map_err(|_| SourceError::Order(range.start))?;
-        if len <= self.rest.len() {
-            self.offset = range.end;
-            return Ok(self.rest.split_to(len));
-        }
+        // Copied: a slice would keep all of what one read brought, which may be much more, and would not be given
+        // back to the transfer, which may need it to go on.
         let mut bytes = BytesMut::with_capacity(len);
         while bytes.len() < len {
             self.seek(range.start + bytes.len() as u64)?;

@@ -1,20 +1,23 @@
 //! The task behind a stream of segments.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chunked_core::ByteRange;
+use chunked_fair::Share;
 use chunked_registry::{Blob, Body, ErrorKind, Network};
 use tokio::sync::mpsc;
 
 use crate::error::FetchError;
 use crate::lanes::Lanes;
+use crate::memory::{Room, room};
 use crate::patience::{Budget, Patience, Retry};
 use crate::ranges::Wanted;
 use crate::segments::{CHANNEL, Output, Segments};
 use crate::transfer::{Stop, Transfer, WholeAnswer};
-use crate::whole;
+use crate::whole::Reading;
 
 /// Bytes of a request while the bandwidth is not known.
 const UNMEASURED: u64 = 1 << 20;
@@ -36,7 +39,7 @@ pub struct Segment {
 }
 
 /// How a blob is fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FetchOptions {
     /// Requests at once; at least 1 is used.
     pub connections: usize,
@@ -50,13 +53,23 @@ pub struct FetchOptions {
     pub ranges_per_request: usize,
     /// What is done about failures that may pass.
     pub retry: Retry,
+    /// Where what is asked for and not used yet is charged. While it gives nothing, less is asked for, down to one
+    /// request of what it guarantees. `None`: nobody counts.
+    pub memory: Option<Arc<Share>>,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
         // A request costs docker-registry 2 to 4 ms of processor time, as much as sending 4 MiB.
         let retry = Retry::default();
-        Self { connections: 4, small_requests: 16, segment: 4 << 20, ranges_per_request: 64, retry }
+        Self {
+            connections: 4,
+            small_requests: 16,
+            segment: 4 << 20,
+            ranges_per_request: 64,
+            retry,
+            memory: None,
+        }
     }
 }
 
@@ -87,12 +100,13 @@ pub fn fetch_all(blob: Blob, options: &FetchOptions) -> Segments {
 }
 
 fn everything(blob: Blob, body: Option<Body>, options: &FetchOptions) -> Segments {
-    let patience = options.patience();
+    let (patience, memory) = (options.patience(), options.memory.clone());
     Segments::from(|output| async move {
         // Cannot fail: the range is the blob.
         if let Ok(mut wanted) = Wanted::new(&blob, vec![ByteRange { start: 0, end: blob.size() }]) {
+            let reading = Reading { blob: &blob, memory: memory.as_ref(), output: &output };
             // The receiver may be gone already.
-            let _ = whole::run(&blob, &mut wanted, body, WholeAnswer::Take, patience, &output).await;
+            let _ = reading.run(&mut wanted, body, WholeAnswer::Take, patience).await;
         }
     })
 }
@@ -172,7 +186,8 @@ async fn run(
     }
     tracing::info!(blob = %blob.digest(), origin = blob.origin(), "reading the whole blob instead of ranges");
     let patience = Patience::new(retry.clone(), Budget::new(&retry));
-    if whole::run(&blob, &mut wanted, body, way, patience, output).await.is_err() {
+    let reading = Reading { blob: &blob, memory: options.memory.as_ref(), output };
+    if reading.run(&mut wanted, body, way, patience).await.is_err() {
         // It cost its transfer: whoever tries again later need not ask for it again.
         let missing = wanted.span().map_or(u64::MAX, |span| span.start);
         for segment in arrived.into_iter().filter(|segment| segment.offset >= missing) {
@@ -199,31 +214,28 @@ async fn by_ranges(
     loop {
         // One request alone shows whether ranges are served, whatever was known: the whole blob must not come
         // several times.
-        loop {
-            let more = match lanes.len() {
-                0 => true,
-                running if running < connections => lanes.has_begun(),
-                running => {
-                    running < most_small(lanes.complete(), options)
-                        && blob.has_multi_range() != Some(true)
-                        && {
-                            let next = wanted.next_len().unwrap_or(u64::MAX);
-                            next <= SMALL && lanes.awaited() + next <= SMALL * 4
-                        }
-                }
-            };
-            if !more {
-                break;
-            }
+        while may_start(blob, wanted, lanes, options) {
             let count = if blob.has_multi_range() == Some(true) { options.ranges_per_request } else { 1 };
             let segment = segment(&blob.network(), connections, options.segment.max(1));
-            let ranges = wanted.cut_many(share(left, connections, segment), count);
+            let most = share(left, connections, segment);
+            let most = wanted.next_len().map_or(most, |next| if count > 1 { most } else { most.min(next) });
+            let room = room(options.memory.as_ref(), most, lanes.len() == 0, output).await;
+            let Room { bytes, mut permit } = match room {
+                Some(room) if room.bytes > 0 => room,
+                // There will be more when something that has arrived is used.
+                Some(_) => break,
+                None => return Ok(()),
+            };
+            let ranges = wanted.cut_many(bytes, count);
             if ranges.is_empty() {
                 break;
             }
-            left -= ranges.iter().map(ByteRange::len).sum::<u64>();
+            let len = ranges.iter().map(ByteRange::len).sum::<u64>();
+            let permit = permit.as_mut().map(|permit| permit.split(len));
+            left -= len;
             let patience = Patience::new(options.retry.clone(), budget.clone());
-            lanes.start(ranges.clone(), Transfer::new(blob.clone(), ranges, WholeAnswer::HandOver, patience));
+            let transfer = Transfer::new(blob.clone(), ranges.clone(), WholeAnswer::HandOver, patience);
+            lanes.start(ranges, transfer, permit);
         }
         if lanes.len() == 0 {
             return Ok(());
@@ -243,6 +255,21 @@ async fn by_ranges(
                 }
             }
             () = output.closed() => return Ok(()),
+        }
+    }
+}
+
+/// May another request be started now?
+fn may_start(blob: &Blob, wanted: &Wanted, lanes: &Lanes, options: &FetchOptions) -> bool {
+    let Some(next) = wanted.next_len() else { return false };
+    match lanes.len() {
+        0 => true,
+        running if running < options.connections.max(1) => lanes.has_begun(),
+        running => {
+            running < most_small(lanes.complete(), options)
+                && blob.has_multi_range() != Some(true)
+                && next <= SMALL
+                && lanes.awaited() + next <= SMALL * 4
         }
     }
 }

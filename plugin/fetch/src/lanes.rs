@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chunked_core::ByteRange;
+use chunked_fair::Permit;
 use futures_util::{Stream, StreamExt};
 
 use crate::fetch::Segment;
+use crate::memory::charged;
 use crate::transfer::{Stop, Transfer};
 
 /// Bytes of one request from which its speed is taken: fewer say more about the round trip.
@@ -29,6 +31,8 @@ struct Lane {
     arrived: BTreeMap<u64, Bytes>,
     bytes: u64,
     first: Option<Instant>,
+    /// For what has not arrived.
+    memory: Option<Permit>,
 }
 
 impl Lane {
@@ -63,8 +67,10 @@ impl Lane {
     fn arrive(&mut self, segments: Vec<Segment>) {
         self.first.get_or_insert_with(Instant::now);
         for segment in segments {
-            self.bytes += segment.data.len() as u64;
-            self.arrived.insert(segment.offset, segment.data);
+            let len = segment.data.len() as u64;
+            self.bytes += len;
+            let permit = self.memory.as_mut().map(|memory| memory.split(len));
+            self.arrived.insert(segment.offset, charged(segment.data, permit));
         }
     }
 
@@ -89,15 +95,16 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts `transfer`, which brings `ranges`; they come after those started before.
-    pub(crate) fn start(&mut self, ranges: Vec<ByteRange>, transfer: Transfer) {
+    /// Starts `transfer`, which brings `ranges`; they come after those started before. Their bytes are charged to
+    /// `memory`.
+    pub(crate) fn start(&mut self, ranges: Vec<ByteRange>, transfer: Transfer, memory: Option<Permit>) {
         let pieces = futures_util::stream::unfold(transfer, |mut transfer| async move {
             let piece = transfer.next().await?;
             Some((piece, transfer))
         });
         let pieces: Pieces = Box::pin(pieces);
         let (left, arrived) = (ranges.into(), BTreeMap::new());
-        self.lanes.push_back(Lane { left, pieces: Some(pieces), arrived, bytes: 0, first: None });
+        self.lanes.push_back(Lane { left, pieces: Some(pieces), arrived, bytes: 0, first: None, memory });
     }
 
     /// Requests that are running, or whose data is not handed on yet.

@@ -6,11 +6,13 @@
 //! Measures the network while at it, and asks once for several ranges at a time whether a registry can do that.
 //!
 //! It must not: look into the bytes, check digests (every later stage does), hold more than
-//! `connections` × `segment` bytes and four small requests plus what its channel holds, or go on once nobody listens.
+//! `connections` × `segment` bytes and four small requests, or than its share of the node's memory allows, or go on
+//! once nobody listens.
 
 mod error;
 mod fetch;
 mod lanes;
+mod memory;
 mod patience;
 mod probe;
 mod ranges;
