@@ -110,6 +110,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
             small_requests: pull.small_requests_per_layer,
             segment: pull.segment,
             ranges_per_request: pull.ranges_per_request,
+            memory: None,
             retry: Retry {
                 attempts: u32::try_from(pull.retries).unwrap_or(u32::MAX),
                 pause: pull.retry_pause,
