@@ -19,6 +19,7 @@ from lab import BINARY, STRACE, Failure, Node, run, wait_for
 # A change time must be this old before a pass takes the file.
 SETTLED = 3.2
 RESOLVE = {"RESOLVE_BENEATH", "RESOLVE_NO_SYMLINKS", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_XDEV"}
+ROOT = {"RESOLVE_NO_SYMLINKS", "RESOLVE_NO_MAGICLINKS"}
 # What any program opens to start, to resolve names and to find certificates; nothing of it depends on an image.
 SYSTEM = re.compile(r"/(etc/(ld\.so\.cache|resolv\.conf|hosts|nsswitch\.conf|host\.conf|gai\.conf|localtime|ssl/.*|chunked-snapshotter/.*)"
                     r"|proc/.*|sys/(fs/cgroup|devices/system/cpu|kernel/mm)/.*|dev/(null|urandom|tty)"
@@ -73,13 +74,18 @@ def opened(log):
 
 
 def only_beneath(log, own, root, allowed):
-    """Everything opened is our own, the system's, or an allowed file of the root, resolved without links and mounts."""
-    taken = set()
+    """Everything opened is our own, the system's, or an allowed file of the root, resolved without links and mounts. What is opened
+    for reading is the inode that was looked at by such a path before, through the descriptor that stands for it."""
+    taken, looked = set(), set()
     for path, arguments, resolve in opened(log):
+        if "O_PATH" in arguments and RESOLVE <= resolve:
+            looked.add(path)
+        elif re.match(r"\d+</proc/\d+/fd>, ", arguments) and path in looked:
+            resolve = RESOLVE
         if any(path == place or path.startswith(place + "/") for place in own) or path.startswith(("pipe:", "socket:", "anon_inode:")):
             continue
         if path == root or path.startswith(root + "/"):
-            strict = RESOLVE if path != root else {"RESOLVE_NO_SYMLINKS", "RESOLVE_NO_MAGICLINKS"}
+            strict = RESOLVE if path != root else ROOT
             if strict <= resolve and (os.path.isdir(path) or path in allowed):
                 taken.add(path)
                 continue

@@ -87,12 +87,11 @@ pub(crate) struct Inner {
 pub struct Engine(pub(crate) Arc<Inner>);
 
 impl Engine {
-    /// An engine over `store` and `client`. Clears the process's umask.
+    /// An engine over `store` and `client`.
     ///
     /// # Errors
     /// When the worker threads cannot be started.
     pub fn new(store: Arc<Store>, client: Client, options: EngineOptions) -> std::io::Result<Self> {
-        chunked_linux::clear_umask();
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let workers = if options.workers == 0 { 4 * cores } else { options.workers };
         let pool = Pool::new(workers).map_err(std::io::Error::other)?;

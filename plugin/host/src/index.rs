@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chunked_core::Digest;
+use chunked_linux::Looked;
 use parking_lot::Mutex;
 use rusqlite::ErrorCode;
 
@@ -198,15 +199,14 @@ impl HostDonor {
     /// # Errors
     /// What opening gives, or that it is another file now.
     pub fn open(&self) -> io::Result<File> {
-        // First without opening it: a device or FIFO in its place must not notice.
-        self.look()?;
-        let (file, meta) = self.root.file(&self.path)?;
-        self.compare(&meta)?;
-        Ok(file)
+        // A device or FIFO in its place must not notice: only what compares is opened.
+        self.look()?.open()
     }
 
-    fn look(&self) -> io::Result<()> {
-        self.compare(&self.root.look(&self.path)?)
+    fn look(&self) -> io::Result<Looked> {
+        let looked = self.root.look(&self.path)?;
+        self.compare(looked.metadata())?;
+        Ok(looked)
     }
 
     fn compare(&self, meta: &Metadata) -> io::Result<()> {

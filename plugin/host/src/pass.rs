@@ -290,14 +290,16 @@ impl Walk<'_> {
     }
 
     fn digest(&mut self, place: &Place<'_>, name: &[u8], stamp: Stamp) -> Result<Indexed, Unread> {
-        let opened = place.root.file(&join(&place.path, name));
-        let (mut file, meta) = opened.map_err(|error| Unread::Skip(unopened(&error)))?;
+        let skip = |error| Unread::Skip(unopened(&error));
+        let looked = place.root.look(&join(&place.path, name)).map_err(skip)?;
+        let meta = looked.metadata();
         // The name may lead to another file by now.
-        if Stamp::from(&meta) != stamp {
+        if Stamp::from(meta) != stamp {
             return Err(Unread::Skip(Skip::Changing));
         }
-        admit(&Facts::from(&meta), self.options).map_err(Unread::Skip)?;
-        let digest = self.reader.digest(&mut file, &meta)?;
+        admit(&Facts::from(meta), self.options).map_err(Unread::Skip)?;
+        let mut file = looked.open().map_err(skip)?;
+        let digest = self.reader.digest(&mut file, meta)?;
         Ok(Indexed { name: name.to_vec(), digest, stamp })
     }
 }

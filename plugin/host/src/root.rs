@@ -1,11 +1,10 @@
 //! An allowed root, open.
 
-use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use chunked_linux::{Dir, Mounts};
+use chunked_linux::{Dir, Looked, Mounts};
 
 /// A directory below which files may be indexed and used.
 #[derive(Debug)]
@@ -25,16 +24,9 @@ impl Root {
         self.dir.open_dir_beneath(path, self.mounts)
     }
 
-    /// What `fstat` says about `path` below the root; nothing is opened for reading.
-    pub(crate) fn look(&self, path: &[u8]) -> io::Result<Metadata> {
+    /// Looks at `path` below the root; nothing is opened.
+    pub(crate) fn look(&self, path: &[u8]) -> io::Result<Looked> {
         self.dir.look_beneath(path, self.mounts)
-    }
-
-    /// The regular file at `path` below the root, and what `fstat` says about it.
-    pub(crate) fn file(&self, path: &[u8]) -> io::Result<(File, Metadata)> {
-        let file = self.dir.open_file_beneath(path, self.mounts)?;
-        let meta = file.metadata()?;
-        Ok((file, meta))
     }
 
     /// The key of this root in the database.

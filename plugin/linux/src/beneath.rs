@@ -1,40 +1,13 @@
-//! Files and directories of the host, which others may change at any time: opened beneath a directory, never
+//! Files and directories that others may change at any time (the host's, a container's): reached beneath a directory, never
 //! through a link.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 
-use crate::{Dir, Result};
-
-/// May resolving a path pass from one mount to another?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mounts {
-    /// Stay on the mount of the directory that resolving starts from: neither other filesystems nor bind mounts
-    /// are entered.
-    One,
-    /// Pass into whatever is mounted below.
-    All,
-}
-
-/// What the kernel keeps to while it resolves a path of the host: `..` may not leave the start, no component may
-/// be a symlink, of whatever kind.
-fn strict(mounts: Mounts) -> ResolveFlags {
-    let links = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match mounts {
-        Mounts::One => links | ResolveFlags::NO_XDEV,
-        Mounts::All => links,
-    }
-}
-
-fn relative(path: &[u8]) -> &OsStr {
-    OsStr::from_bytes(if path.is_empty() { b"." } else { path })
-}
+use crate::resolve::{self, Rule};
+use crate::{Dir, Looked, Mounts, Result};
 
 impl Dir {
     /// Opens the directory at the absolute `path` of the host; no component may be a symlink.
@@ -52,57 +25,24 @@ impl Dir {
     /// # Errors
     /// `ELOOP` for a symlink on the way, `EXDEV` for another mount.
     pub fn open_dir_beneath(&self, path: &[u8], mounts: Mounts) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = fs::openat2(self.as_fd(), relative(path), flags, Mode::empty(), strict(mounts))?;
-        Ok(Self::from_fd(fd))
+        Ok(Self::from_fd(Rule::Beneath(mounts).directory(self, path)?))
     }
 
-    /// What `fstat` says about `path` beneath this one. Nothing is opened for reading, whatever it is.
+    /// Looks at `path` beneath this one. Nothing is opened, whatever it is.
     ///
     /// # Errors
-    /// As [`Dir::open_file_beneath`].
-    pub fn look_beneath(&self, path: &[u8], mounts: Mounts) -> Result<std::fs::Metadata> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = fs::openat2(self.as_fd(), relative(path), flags, Mode::empty(), strict(mounts))?;
-        File::from(fd).metadata()
+    /// As [`Dir::open_dir_beneath`].
+    pub fn look_beneath(&self, path: &[u8], mounts: Mounts) -> Result<Looked> {
+        Rule::Beneath(mounts).look(self, path)
     }
 
-    /// Opens the regular file at `path` beneath this one for reading. Never blocks on a FIFO and never gives
-    /// anything but a regular file.
-    ///
-    /// Opening a device can have effects of its own, so look first, with [`Dir::look_beneath`] or [`Dir::stat`];
-    /// what slips in between the two is opened without blocking and closed unread.
+    /// Opens the regular file at `path` beneath this one for reading. What is no regular file is not opened.
     ///
     /// # Errors
-    /// `ELOOP` for a symlink, `EXDEV` for another mount, `EINVAL` for what is no regular file.
+    /// `ELOOP` for a symlink on the way, `EXDEV` for another mount, [`std::io::ErrorKind::InvalidInput`] for what is no
+    /// regular file.
     pub fn open_file_beneath(&self, path: &[u8], mounts: Mounts) -> Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = fs::openat2(self.as_fd(), relative(path), flags, Mode::empty(), strict(mounts))?;
-        if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        Ok(File::from(fd))
-    }
-
-    /// Names in this directory, sorted, without `.` and `..`.
-    ///
-    /// # Errors
-    /// Whatever reading the directory gives.
-    pub fn names(&self) -> Result<Vec<Vec<u8>>> {
-        let mut names = Vec::new();
-        let mut buffer = Vec::<u8>::with_capacity(32 * 1024);
-        // From the start, also the second time.
-        fs::seek(self.as_fd(), fs::SeekFrom::Start(0))?;
-        let mut entries = RawDir::new(self.as_fd(), buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        self.look_beneath(path, mounts)?.open()
     }
 
     /// Status of this directory.
@@ -110,7 +50,7 @@ impl Dir {
     /// # Errors
     /// Whatever `fstat` gives.
     pub fn status(&self) -> Result<fs::Stat> {
-        Ok(fs::fstat(self.as_fd())?)
+        Ok(fs::fstat(self)?)
     }
 
     /// The kind of filesystem this directory is on, as `statfs` tells it (linux/magic.h).
@@ -118,16 +58,15 @@ impl Dir {
     /// # Errors
     /// Whatever `fstatfs` gives.
     pub fn filesystem(&self) -> Result<u32> {
-        // Magic numbers are 32 bits, in a field that is signed and wider on most machines.
-        let kind = fs::fstatfs(self.as_fd())?.f_type;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-        Ok(kind as u32)
+        resolve::magic(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::FileType;
 
     use super::*;
 
@@ -153,7 +92,7 @@ mod tests {
             }
         }
         assert!(dir.open_file_beneath(b"sub/file", Mounts::One).is_ok());
-        assert_eq!(dir.look_beneath(b"sub/file", Mounts::One).unwrap().len(), 1);
+        assert_eq!(dir.look_beneath(b"sub/file", Mounts::One).unwrap().metadata().len(), 1);
         assert!(dir.look_beneath(b"fifo", Mounts::One).is_ok());
         for bad in ["alias/file", "magic/etc/passwd", "../secret"] {
             assert!(dir.look_beneath(bad.as_bytes(), Mounts::One).is_err(), "{bad}");
@@ -161,6 +100,18 @@ mod tests {
         assert!(dir.open_dir_beneath(b"alias", Mounts::One).is_err());
         assert!(Dir::open_plain(&root.join("alias")).is_err(), "the root itself may not be a link");
         assert_eq!(dir.open_dir_beneath(b"sub", Mounts::One).unwrap().names().unwrap(), [b"file".to_vec()]);
+    }
+
+    #[test]
+    fn what_was_looked_at_is_what_is_opened() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("file"), "first").unwrap();
+        let dir = Dir::open(base.path()).unwrap();
+        let looked = dir.look_beneath(b"file", Mounts::One).unwrap();
+        std::fs::remove_file(base.path().join("file")).unwrap();
+        dir.create_node(b"file", crate::NodeType::Char, 0o666, 1, 3).unwrap();
+        assert_eq!(std::io::read_to_string(looked.open().unwrap()).unwrap(), "first");
+        assert!(dir.open_file(b"file").is_err() && dir.open_file_to_write(b"file").is_err());
     }
 
     /// `/proc` is a mount of its own wherever these tests run.

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 
-use crate::Result;
+use crate::resolve::Rule;
+use crate::{Looked, Result};
 
 /// An open directory. All names given to it are single components, except where a method says path.
 #[derive(Debug)]
@@ -26,20 +27,12 @@ pub enum NodeType {
     Fifo,
 }
 
-fn confined() -> ResolveFlags {
-    ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS
-}
-
 /// A single component: never empty, `.`, `..` or with a slash, so that no call below can leave the directory.
 fn component(name: &[u8]) -> Result<&OsStr> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     Ok(OsStr::from_bytes(name))
-}
-
-fn relative(path: &[u8]) -> &OsStr {
-    OsStr::from_bytes(if path.is_empty() { b"." } else { path })
 }
 
 impl Dir {
@@ -55,28 +48,29 @@ impl Dir {
 
     /// Opens the directory at `path` (empty: this one) beneath this one; no component may be a symlink.
     pub fn open_dir(&self, path: &[u8]) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(fs::openat2(&self.0, relative(path), flags, Mode::empty(), confined())?))
+        Ok(Self(Rule::InRoot.directory(self, path)?))
     }
 
-    /// Opens the regular file at `path` beneath this one for reading; no component may be a symlink. Opening
-    /// never blocks on a FIFO and never gives anything but a regular file.
+    /// Opens the directory at `path` beneath this one. Symlinks on the way are followed as by a process that has this
+    /// directory as its root.
+    pub fn open_dir_following(&self, path: &[u8]) -> Result<Self> {
+        Ok(Self(Rule::InRootFollowing.directory(self, path)?))
+    }
+
+    /// Looks at `path` beneath this one; no component before the last may be a symlink. Nothing is opened.
+    pub fn look(&self, path: &[u8]) -> Result<Looked> {
+        Rule::InRoot.look(self, path)
+    }
+
+    /// Opens the regular file at `path` beneath this one for reading; no component may be a symlink. What is no regular
+    /// file is not opened.
     pub fn open_file(&self, path: &[u8]) -> Result<File> {
-        self.open_regular(path, OFlags::RDONLY)
+        self.look(path)?.open()
     }
 
     /// The same for reading and writing.
     pub fn open_file_to_write(&self, path: &[u8]) -> Result<File> {
-        self.open_regular(path, OFlags::RDWR)
-    }
-
-    fn open_regular(&self, path: &[u8], access: OFlags) -> Result<File> {
-        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let fd = fs::openat2(&self.0, relative(path), flags, Mode::empty(), confined())?;
-        if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        Ok(File::from(fd))
+        self.look(path)?.open_to_write()
     }
 
     /// Creates the file `name`, which must not exist, with the permission bits of `mode` (umask applies).
@@ -88,7 +82,12 @@ impl Dir {
 
     /// Creates the directory `name` with mode 0755 (umask applies).
     pub fn create_dir(&self, name: &[u8]) -> Result<()> {
-        Ok(fs::mkdirat(&self.0, component(name)?, Mode::from_raw_mode(0o755))?)
+        self.create_dir_with(name, 0o755)
+    }
+
+    /// Creates the directory `name` with the permission bits of `mode` (umask applies).
+    pub fn create_dir_with(&self, name: &[u8], mode: u32) -> Result<()> {
+        Ok(fs::mkdirat(&self.0, component(name)?, Mode::from_raw_mode(mode & 0o7777))?)
     }
 
     /// Creates the symlink `name` with the verbatim `target`.
@@ -117,26 +116,9 @@ impl Dir {
         Ok(fs::renameat(&self.0, component(name)?, &self.0, component(to)?)?)
     }
 
-    /// Removes `name` and, if it is a directory, everything below it. Nothing there is no error.
-    pub fn remove_all(&self, name: &[u8]) -> Result<()> {
-        match fs::unlinkat(&self.0, component(name)?, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let child = self.open_dir(name)?;
-        let mut names = Vec::new();
-        for entry in fs::Dir::read_from(&child.0)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        for name in names {
-            child.remove_all(&name)?;
-        }
-        Ok(fs::unlinkat(&self.0, component(name)?, AtFlags::REMOVEDIR)?)
+    /// Target of the symlink `name`.
+    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+        Ok(fs::readlinkat(&self.0, component(name)?, Vec::new())?.into_bytes())
     }
 
     /// Status of `name`, not following a symlink.
@@ -195,6 +177,7 @@ mod tests {
         dir.open_dir(b"gone").unwrap().create_symlink(b"l", b"../keep").unwrap();
         dir.remove_all(b"gone").unwrap();
         dir.remove_all(b"gone").unwrap();
+        assert!(dir.is_empty().is_ok_and(|empty| !empty));
         assert!(dir.open_file(b"keep/f").is_ok());
         assert!(dir.stat(b"gone").is_err());
     }

@@ -1,14 +1,12 @@
-//! Owner, mode, times and extended attributes.
+//! Owner, mode and times, set; and with them the attributes that an image gives.
 
-use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 
 use chunked_core::{Timestamp, Xattr};
-use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{self, AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 
-use crate::{Dir, Result};
+use crate::xattr::{copy_xattrs, set_xattr_fd};
+use crate::{Dir, Result, umask};
 
 /// Access and modification time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +30,22 @@ pub struct Metadata {
     pub times: Times,
 }
 
+impl From<&Stat> for Metadata {
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "widths differ between machines")]
+    fn from(stat: &Stat) -> Self {
+        let time = |seconds, nanos: i64| Timestamp { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
+        Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            times: Times {
+                access: time(i64::from(stat.st_atime), stat.st_atime_nsec as i64),
+                modification: time(i64::from(stat.st_mtime), stat.st_mtime_nsec as i64),
+            },
+        }
+    }
+}
+
 impl Times {
     fn to_kernel(self) -> Timestamps {
         let time = |t: Timestamp| Timespec { tv_sec: t.seconds, tv_nsec: i64::from(t.nanos) };
@@ -40,8 +54,8 @@ impl Times {
 }
 
 /// Sets owner, extended attributes, mode and times of an open file or directory, in the order that keeps
-/// capabilities and setuid bits (chown clears both). `created` says with which owner and mode the node is
-/// already there, so that calls that would change nothing are left out.
+/// capabilities and setuid bits (chown clears both). `created` says with which owner and mode the node was
+/// created just now, so that calls that would change nothing are left out; what the umask took of the mode is set.
 pub fn set_fd_metadata(
     fd: impl AsFd,
     wanted: &Metadata,
@@ -57,39 +71,15 @@ pub fn set_fd_metadata(
         set_xattr_fd(fd, xattr)?;
     }
     // After chown, because it clears setuid and setgid.
-    let mode_kept =
-        created.is_some_and(|(mode, _, _)| mode == wanted.mode) && (owned || wanted.mode & 0o6000 == 0);
+    let mode_kept = created.is_some_and(|(mode, _, _)| umask::left_of(mode) == wanted.mode)
+        && (owned || wanted.mode & 0o6000 == 0);
     if !mode_kept {
         fs::fchmod(fd, Mode::from_raw_mode(wanted.mode))?;
     }
     Ok(fs::futimens(fd, &wanted.times.to_kernel())?)
 }
 
-/// Sets one extended attribute of an open file or directory. As containerd does: `trusted.*` is ignored (an
-/// image must not speak to overlayfs), and so is an attribute the filesystem does not support.
-pub fn set_xattr_fd(fd: impl AsFd, xattr: &Xattr) -> Result<()> {
-    if xattr.name.starts_with(b"trusted.") {
-        return Ok(());
-    }
-    let result = fs::fsetxattr(fd, OsStr::from_bytes(&xattr.name), &xattr.value, XattrFlags::empty());
-    tolerate(result, false)
-}
-
-/// ENOTSUP is no failure; nor is EPERM for `user.*` on what is neither file nor directory.
-fn tolerate(result: rustix::io::Result<()>, user_on_special: bool) -> Result<()> {
-    match result {
-        Err(rustix::io::Errno::NOTSUP) => Ok(()),
-        Err(rustix::io::Errno::PERM) if user_on_special => Ok(()),
-        other => other.map_err(io::Error::from),
-    }
-}
-
 impl Dir {
-    /// Marks this directory opaque for overlayfs (kernel documentation, "whiteouts and opaque directories").
-    pub fn set_opaque(&self) -> Result<()> {
-        Ok(fs::fsetxattr(self.as_fd(), "trusted.overlay.opaque", b"y", XattrFlags::empty())?)
-    }
-
     /// Sets owner, extended attributes, mode and times of `name`, which is a symlink, device or FIFO.
     /// Symlinks have no mode.
     pub fn set_node_metadata(
@@ -100,25 +90,51 @@ impl Dir {
         symlink: bool,
     ) -> Result<()> {
         self.chown(name, wanted.uid, wanted.gid)?;
-        let component = self.name(name)?;
-        for xattr in xattrs.iter().filter(|x| !x.name.starts_with(b"trusted.")) {
-            // There is no setxattrat before Linux 6.13: the way over our own descriptor's /proc entry names the
-            // same directory, and the last component is not followed.
-            let path = format!("/proc/self/fd/{}/", self.as_fd().as_raw_fd());
-            let mut path = path.into_bytes();
-            path.extend_from_slice(component.as_bytes());
-            let result = fs::lsetxattr(
-                OsStr::from_bytes(&path),
-                OsStr::from_bytes(&xattr.name),
-                &xattr.value,
-                XattrFlags::empty(),
-            );
-            tolerate(result, xattr.name.starts_with(b"user."))?;
-        }
+        self.set_node_xattrs(name, xattrs)?;
         if !symlink {
-            fs::chmodat(self.as_fd(), component, Mode::from_raw_mode(wanted.mode), AtFlags::empty())?;
+            fs::chmodat(self.as_fd(), self.name(name)?, Mode::from_raw_mode(wanted.mode), AtFlags::empty())?;
         }
         self.set_times(name, wanted.times)
+    }
+
+    /// Sets owner and mode of this directory.
+    ///
+    /// # Errors
+    /// Whatever the kernel gives.
+    pub fn set_owner_and_mode(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        fs::fchown(self, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        Ok(fs::fchmod(self, Mode::from_raw_mode(mode & 0o7777))?)
+    }
+
+    /// Sets the modification time of this directory, and leaves its access time.
+    ///
+    /// # Errors
+    /// Whatever the kernel gives.
+    pub fn set_modified(&self, time: Timestamp) -> Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) },
+        };
+        Ok(fs::futimens(self, &times)?)
+    }
+
+    /// Gives this directory owner, mode, times and every extended attribute of `from`, overlay's own included.
+    ///
+    /// # Errors
+    /// Whatever the kernel gives.
+    pub fn copy_metadata(&self, from: &Dir) -> Result<()> {
+        let wanted = Metadata::from(&from.status()?);
+        self.set_owner_and_mode(wanted.uid, wanted.gid, wanted.mode)?;
+        copy_xattrs(from, self)?;
+        Ok(fs::futimens(self, &wanted.times.to_kernel())?)
+    }
+
+    /// Puts this directory's names and attributes on disk.
+    ///
+    /// # Errors
+    /// Whatever `fsync` gives.
+    pub fn sync(&self) -> Result<()> {
+        Ok(fs::fsync(self)?)
     }
 
     /// Sets the owner of `name`, not following a symlink.
@@ -139,9 +155,4 @@ pub fn has_xattrs(root: &Dir, path: &[u8]) -> bool {
     let mut names = [0u8; 1];
     // ERANGE, too, means that there is at least one.
     !matches!(fs::flistxattr(&file, &mut names), Ok(0))
-}
-
-/// Clears the process's umask, so that files and directories are created with the modes they are to have.
-pub fn clear_umask() {
-    rustix::process::umask(Mode::empty());
 }

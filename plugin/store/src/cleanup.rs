@@ -1,6 +1,5 @@
 //! Deletes what nobody needs: called after containerd's garbage collection, and beside everything else.
 
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,15 +73,9 @@ impl Store {
                 // While its list is there: without, every row of the index would be looked at.
                 self.inner.index.remove_known(id, &path);
             }
-            let removed = if path.is_dir() && !path.is_symlink() {
-                std::fs::remove_dir_all(&path)
-            } else {
-                std::fs::remove_file(&path)
-            };
-            match removed {
+            // A dropped staging directory deletes itself at the same time.
+            match chunked_linux::remove_tree(&path) {
                 Ok(()) => deleted += 1,
-                // A dropped staging directory deletes itself at the same time.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // One immutable file must not keep the rest on disk.
                 Err(error) => tracing::warn!(path = %path.display(), %error, "cannot delete, next try later"),
             }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use chunked_linux::{Dir, FileType, Step, Walk};
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{Advice, FileType};
+use rustix::fs::Advice;
 
 use crate::error::{StoreError, at};
 use crate::layer::{NewChunk, NewFile};
@@ -23,7 +24,7 @@ use crate::list;
 use crate::origins::LOCAL;
 use crate::snapshot;
 use crate::store::{Inner, Store};
-use crate::tree::{self, Tree};
+use crate::tree;
 use cuts::Chunks;
 
 /// Work between two pauses, and the pause for each unit of it.
@@ -257,7 +258,7 @@ impl Inner {
         let entries = match list::List::read(&dir) {
             Ok(list) => list.entries(),
             Err(_) => {
-                let (files, chunks) = hash_all(&Tree::open(&self.layout.fs(id))?, pace)?;
+                let (files, chunks) = hash_all(&Dir::open(&self.layout.fs(id))?, pace)?;
                 list::replace(&dir, &files, &chunks, self.options.sync)?
             }
         };
@@ -281,34 +282,32 @@ impl Inner {
 }
 
 /// Every file with its digest, and the chunks of the large ones.
-fn hash_all(tree: &Tree, pace: &mut Pace<'_>) -> io::Result<(Vec<NewFile>, Vec<NewChunk>)> {
+fn hash_all(tree: &Dir, pace: &mut Pace<'_>) -> io::Result<(Vec<NewFile>, Vec<NewChunk>)> {
     let mut files = Vec::new();
     let mut chunks = Chunks::default();
-    let mut pending = vec![Vec::new()];
-    while let Some(dir) = pending.pop() {
-        for node in tree.list(&dir)? {
-            match node.kind {
-                FileType::Directory => pending.push(node.path),
-                FileType::RegularFile if files.len() < MAX_FILES => {
-                    let mut file = tree.file(&node.path)?;
-                    let mut cutting = (file.metadata()?.len() > list::LARGE).then(|| chunks.begin());
-                    let (digest, size) = tree::digest(&mut file, |bytes| {
-                        cutting.iter_mut().for_each(|cutting| cutting.feed(bytes));
-                        pace.rest()
-                    })?;
-                    if let Some(cutting) = cutting {
-                        chunks.end(cutting, &node.path);
-                    }
-                    // What nobody else asked for need not stay in memory.
-                    let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-                    if size > 0 {
-                        files.push(NewFile { path: node.path, digest, size });
-                    }
+    let mut walk = Walk::new(tree)?;
+    while let Some(step) = walk.step()? {
+        match step {
+            Step::Entry(FileType::Directory) => drop(walk.enter()?),
+            Step::Entry(FileType::RegularFile) if files.len() < MAX_FILES => {
+                let mut file = walk.file()?;
+                let mut cutting = (file.metadata()?.len() > list::LARGE).then(|| chunks.begin());
+                let (digest, size) = tree::digest(&mut file, |bytes| {
+                    cutting.iter_mut().for_each(|cutting| cutting.feed(bytes));
+                    pace.rest()
+                })?;
+                if let Some(cutting) = cutting {
+                    chunks.end(cutting, walk.path());
                 }
-                _ => {}
+                // What nobody else asked for need not stay in memory.
+                let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+                if size > 0 {
+                    files.push(NewFile { path: walk.path().to_vec(), digest, size });
+                }
             }
-            pace.rest()?;
+            _ => {}
         }
+        pace.rest()?;
     }
     Ok((files, chunks.into_list()))
 }

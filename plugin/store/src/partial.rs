@@ -154,7 +154,7 @@ fn discard(layout: &Layout, dir: &Path) -> Result<(), StoreError> {
     // Its own name may be in the trash already, from a failed deletion.
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let trash = layout.discard(dir, &format!("partial-{name}"))?;
-    if let Err(error) = fs::remove_dir_all(&trash) {
+    if let Err(error) = chunked_linux::remove_tree(&trash) {
         tracing::debug!(path = %trash.display(), %error, "left in the trash for cleanup");
     }
     Ok(())

@@ -79,7 +79,7 @@ impl Drop for Staging {
         }
         // First out of the way in one step: a half-deleted tree must not look like anything else.
         let removed = self.inner.layout.discard(&self.dir, &self.id.to_string()).map(|trash| {
-            if let Err(error) = std::fs::remove_dir_all(&trash) {
+            if let Err(error) = chunked_linux::remove_tree(&trash) {
                 tracing::debug!(path = %trash.display(), %error, "left in the trash for cleanup");
             }
         });

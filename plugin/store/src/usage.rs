@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use chunked_linux::{Dir, FileType, Stat, Step, Walk};
 
 use crate::error::{StoreError, at};
 
@@ -22,6 +23,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Counts what has this status.
+    pub(crate) fn count(&mut self, stat: &Stat) {
+        self.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        self.inodes += 1;
+    }
+
     /// What is left without `shared`.
     #[must_use]
     pub fn without(self, shared: Self) -> Self {
@@ -34,35 +41,51 @@ impl Usage {
 
 /// Measures the tree at `root`. What disappears meanwhile is not counted: containers may be writing.
 pub(crate) fn measure(root: &Path) -> Result<Usage, StoreError> {
-    let mut usage = Usage::default();
-    let mut seen = HashSet::new();
-    let mut pending: Vec<PathBuf> = vec![root.to_owned()];
-    let mut count = |path: &Path| -> io::Result<bool> {
-        let meta = path.symlink_metadata()?;
-        if meta.is_dir() || meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) {
-            usage.bytes += meta.blocks() * 512;
-            usage.inodes += 1;
-        }
-        Ok(meta.is_dir())
-    };
-    count(root).map_err(at("measure", root))?;
-    while let Some(dir) = pending.pop() {
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(at("list", &dir)(error)),
+    let failed = |what| at(what, root);
+    let dir = Dir::open(root).map_err(failed("open"))?;
+    let mut sum = Sum::default();
+    sum.count(&dir.status().map_err(failed("measure"))?);
+    let mut walk = Walk::new(&dir).map_err(failed("list"))?;
+    loop {
+        let step = match walk.step() {
+            Ok(Some(step)) => step,
+            Ok(None) => return Ok(sum.usage),
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(failed("list")(error)),
         };
-        for entry in entries {
-            let path = entry.map_err(at("list", &dir))?.path();
-            match count(&path) {
-                Ok(true) => pending.push(path),
-                Ok(false) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(at("measure", &path)(error)),
-            }
+        if step == Step::Leave {
+            continue;
+        }
+        match walk.stat() {
+            Ok(stat) => sum.count(&stat),
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(failed("measure")(error)),
+        }
+        if step == Step::Entry(FileType::Directory) {
+            walk.enter().map_err(failed("list"))?;
         }
     }
-    Ok(usage)
+}
+
+/// Removed, or moved away, while it was looked at.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
+#[derive(Default)]
+struct Sum {
+    usage: Usage,
+    /// Device and inode of what has several names.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Sum {
+    fn count(&mut self, stat: &Stat) {
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory || stat.st_nlink == 1 || self.seen.insert((stat.st_dev, stat.st_ino)) {
+            self.usage.count(stat);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_core::Digest;
+use chunked_linux::{Dir, Mounts};
 
 use crate::damage;
 use crate::error::{StoreError, at};
@@ -16,7 +17,7 @@ use crate::list::List;
 use crate::origins::LOCAL;
 use crate::rows;
 use crate::store::{Inner, Store};
-use crate::tree::{self, Tree};
+use crate::tree;
 
 /// A directory without a row may be one that a Prepare is just making; its row comes within this time.
 const MAKING: Duration = Duration::from_secs(10);
@@ -272,7 +273,7 @@ impl Run<'_> {
             let what = self.name(id)?;
             self.problem(id, what, text, self.options.repair)?;
         }
-        let tree = match Tree::open(&self.inner.layout.fs(id)) {
+        let tree = match Dir::open(&self.inner.layout.fs(id)) {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(format!("its tree: {error}"))),
         };
@@ -289,9 +290,9 @@ impl Run<'_> {
         Ok(None)
     }
 
-    fn file(&mut self, tree: &Tree, path: &[u8], size: u64, digest: &Digest) -> io::Result<()> {
+    fn file(&mut self, tree: &Dir, path: &[u8], size: u64, digest: &Digest) -> io::Result<()> {
         let other = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        let mut file = tree.file(path)?;
+        let mut file = tree.open_file_beneath(path, Mounts::One)?;
         let len = file.metadata()?.len();
         if len != size {
             return Err(other(format!("it has {len} bytes, not {size}")));

@@ -1,22 +1,15 @@
 //! Attributes of implied directories: found in the layers below, applied to a layer's tree.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use chunked_core::{Digest, Hasher};
-use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
+use chunked_core::{Digest, Hasher, Timestamp, Xattr};
+use chunked_linux::{Dir, Metadata};
 use rustix::io::Errno;
 
 use crate::error::{StoreError, at};
-
-/// Most bytes the kernel gives for a list of names or a value.
-const XATTR_MAX: usize = 64 * 1024;
-/// How often a look-up is tried again that a rename elsewhere disturbed.
-const DISTURBED: usize = 64;
 
 /// What containerd copies from a directory below.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +17,7 @@ pub(crate) struct Attributes {
     mode: u32,
     uid: u32,
     gid: u32,
-    mtime: i64,
-    mtime_nanos: i64,
+    modified: Timestamp,
     xattrs: Xattrs,
 }
 
@@ -37,72 +29,43 @@ pub(crate) fn resolve(
     parents: &[PathBuf],
     implied: &[Vec<u8>],
 ) -> Result<Vec<Option<Attributes>>, StoreError> {
-    let open = |path: &PathBuf| match File::open(path) {
+    let open = |path: &PathBuf| match Dir::open(path) {
         Ok(root) => Ok((path.clone(), root)),
         Err(error) => Err(at("open", path)(error)),
     };
-    let roots: Vec<(PathBuf, File)> = parents.iter().map(open).collect::<Result<_, _>>()?;
+    let roots: Vec<(PathBuf, Dir)> = parents.iter().map(open).collect::<Result<_, _>>()?;
     implied.iter().map(|path| resolve_one(&roots, path)).collect()
 }
 
-fn resolve_one(roots: &[(PathBuf, File)], path: &[u8]) -> Result<Option<Attributes>, StoreError> {
+fn resolve_one(roots: &[(PathBuf, Dir)], path: &[u8]) -> Result<Option<Attributes>, StoreError> {
     for (root, handle) in roots {
-        match open_dir(handle, path, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+        // A symlink in a layer leads where it would in a container, and never out of the layer.
+        match handle.open_dir_following(path) {
             Ok(dir) => return read(&dir).map(Some).map_err(at("read attributes of", &join(root, path))),
-            Err(Errno::NOENT) => {}
-            // Not a directory in this layer, or below something that is none (a whiteout, usually): what is
-            // further down was replaced. containerd's unpack fails for the second case; an image must not.
-            Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(None),
-            Err(error) => return Err(at("open", &join(root, path))(error)),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => {}
+                // Not a directory in this layer, or below something that is none (a whiteout, usually): what is
+                // further down was replaced. containerd's unpack fails for the second case; an image must not.
+                Some(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(None),
+                _ => return Err(at("open", &join(root, path))(error)),
+            },
         }
     }
     Ok(None)
 }
 
-/// Opens a directory below `root`, which symlinks cannot leave.
-fn open_dir(root: &File, path: &[u8], how: ResolveFlags) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut tries = 0;
-    loop {
-        match rustix::fs::openat2(root, path, flags, Mode::empty(), how) {
-            Err(Errno::AGAIN | Errno::INTR) if tries < DISTURBED => tries += 1,
-            opened => return opened.map(File::from),
-        }
-    }
-}
-
-fn read(dir: &File) -> io::Result<Attributes> {
-    let meta = dir.metadata()?;
-    Ok(Attributes {
-        mode: meta.mode() & 0o7777,
-        uid: meta.uid(),
-        gid: meta.gid(),
-        mtime: meta.mtime(),
-        mtime_nanos: meta.mtime_nsec(),
-        xattrs: read_xattrs(dir)?,
-    })
+fn read(dir: &Dir) -> io::Result<Attributes> {
+    let Metadata { mode, uid, gid, times } = Metadata::from(&dir.status()?);
+    Ok(Attributes { mode, uid, gid, modified: times.modification, xattrs: read_xattrs(dir)? })
 }
 
 /// All but `trusted.*`, which are overlay's and ours.
-fn read_xattrs(dir: &File) -> io::Result<Xattrs> {
-    let mut list = vec![0; XATTR_MAX];
-    let len = match rustix::fs::flistxattr(dir, list.as_mut_slice()) {
-        Ok(len) => len,
-        Err(Errno::NOTSUP) => 0,
-        Err(error) => return Err(error.into()),
-    };
-    list.truncate(len);
-    let mut xattrs = Xattrs::new();
-    for name in list.split(|b| *b == 0).filter(|name| !name.is_empty() && !name.starts_with(b"trusted.")) {
-        let mut value = vec![0; XATTR_MAX];
-        match rustix::fs::fgetxattr(dir, name, value.as_mut_slice()) {
-            Ok(len) => value.truncate(len),
-            Err(Errno::NODATA | Errno::NOTSUP) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        xattrs.insert(name.to_vec(), value);
-    }
-    Ok(xattrs)
+fn read_xattrs(dir: &Dir) -> io::Result<Xattrs> {
+    let all = chunked_linux::xattrs(dir)?.into_iter();
+    Ok(all
+        .filter(|xattr| !xattr.name.starts_with(b"trusted."))
+        .map(|xattr| (xattr.name, xattr.value))
+        .collect())
 }
 
 /// The digest of what the implied directories are given.
@@ -122,8 +85,9 @@ pub(crate) fn context(implied: &[Vec<u8>], wanted: &[Option<Attributes>]) -> Dig
         for number in [found.mode, found.uid, found.gid] {
             field(&number.to_le_bytes());
         }
-        field(&found.mtime.to_le_bytes());
-        field(&found.mtime_nanos.to_le_bytes());
+        field(&found.modified.seconds.to_le_bytes());
+        // As wide as it always was: the digest stands in rows.
+        field(&i64::from(found.modified.nanos).to_le_bytes());
         field(&(found.xattrs.len() as u64).to_le_bytes());
         for (name, value) in &found.xattrs {
             field(name);
@@ -144,12 +108,11 @@ pub(crate) fn apply(
     wanted: &[Option<Attributes>],
     sync: bool,
 ) -> Result<(), StoreError> {
-    let root = File::open(fs).map_err(at("open", fs))?;
+    let root = Dir::open(fs).map_err(at("open", fs))?;
     let mut changed = Vec::new();
     for (path, attributes) in implied.iter().zip(wanted) {
         let full = join(fs, path);
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let dir = open_dir(&root, path, beneath).map_err(at("open", &full))?;
+        let dir = root.open_dir(path).map_err(at("open", &full))?;
         write(&dir, attributes.as_ref()).map_err(at("set attributes of", &full))?;
         if sync {
             // The first sync writes the journal, the others find little to do; but not too many open files.
@@ -162,34 +125,22 @@ pub(crate) fn apply(
     sync_all(&mut changed, fs)
 }
 
-fn sync_all(dirs: &mut Vec<File>, fs: &Path) -> Result<(), StoreError> {
-    dirs.drain(..).try_for_each(|dir| dir.sync_all()).map_err(at("sync directories of", fs))
+fn sync_all(dirs: &mut Vec<Dir>, fs: &Path) -> Result<(), StoreError> {
+    dirs.drain(..).try_for_each(|dir| dir.sync()).map_err(at("sync directories of", fs))
 }
 
-fn write(dir: &File, attributes: Option<&Attributes>) -> io::Result<()> {
+fn write(dir: &Dir, attributes: Option<&Attributes>) -> io::Result<()> {
     let (uid, gid, mode) = attributes.map_or((0, 0, 0o755), |found| (found.uid, found.gid, found.mode));
-    let meta = dir.metadata()?;
-    if (meta.uid(), meta.gid()) != (uid, gid) {
-        std::os::unix::fs::fchown(dir, Some(uid), Some(gid))?;
-    }
-    dir.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    dir.set_owner_and_mode(uid, gid, mode)?;
     let (have, none) = (read_xattrs(dir)?, Xattrs::new());
     let want = attributes.map_or(&none, |found| &found.xattrs);
     for name in have.keys().filter(|name| !want.contains_key(*name)) {
-        rustix::fs::fremovexattr(dir, name.as_slice())?;
+        chunked_linux::remove_xattr(dir, name)?;
     }
     for (name, value) in want.iter().filter(|(name, value)| have.get(*name) != Some(value)) {
-        match rustix::fs::fsetxattr(dir, name.as_slice(), value, XattrFlags::empty()) {
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(error) => return Err(error.into()),
-        }
+        chunked_linux::set_xattr_fd(dir, &Xattr { name: name.clone(), value: value.clone() })?;
     }
-    let Some(found) = attributes else { return Ok(()) };
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: found.mtime, tv_nsec: found.mtime_nanos },
-    };
-    Ok(rustix::fs::futimens(dir, &times)?)
+    attributes.map_or(Ok(()), |found| dir.set_modified(found.modified))
 }
 
 fn join(root: &Path, path: &[u8]) -> PathBuf {

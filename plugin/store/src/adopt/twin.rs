@@ -4,14 +4,12 @@
 //! Hard links are safe here: both trees are only ever lower directories, so nobody writes through either
 //! name.
 
-use std::fs::Metadata;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use chunked_core::Digest;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
-use rustix::io::Errno;
+use chunked_linux::{Dir, FileType, Step, Walk};
 
 use crate::error::{StoreError, at};
 use crate::layer::LayerPin;
@@ -20,8 +18,6 @@ use crate::staging::Staging;
 use crate::store::{Inner, now};
 use crate::usage::Usage;
 use crate::{list, marker, publish};
-
-const XATTR_MAX: usize = 64 * 1024;
 
 /// Clones the layer of `row`, lets `settle` set the implied directories, and publishes the clone with this
 /// context.
@@ -55,54 +51,33 @@ pub(crate) fn create(
 /// Clones what is below `from` into the empty directory `to`, and `from`'s own metadata onto it. Gives what the
 /// clone does not share: its directories.
 fn clone_tree(from: &Path, to: &Path) -> Result<Usage, StoreError> {
-    let mut made: Vec<(PathBuf, PathBuf, Metadata)> = Vec::new();
-    let meta = from.symlink_metadata().map_err(at("read", from))?;
-    let mut pending = vec![(from.to_owned(), to.to_owned(), meta)];
-    while let Some((from, to, meta)) = pending.pop() {
-        for entry in std::fs::read_dir(&from).map_err(at("list", &from))? {
-            let entry = entry.map_err(at("list", &from))?;
-            let (source, target) = (entry.path(), to.join(entry.file_name()));
-            if entry.file_type().map_err(at("read", &source))?.is_dir() {
-                let meta = entry.metadata().map_err(at("read", &source))?;
-                std::fs::create_dir(&target).map_err(at("create", &target))?;
-                pending.push((source, target, meta));
-            } else {
-                std::fs::hard_link(&source, &target).map_err(at("link", &target))?;
+    let source = Dir::open(from).map_err(at("open", from))?;
+    let target = Dir::open(to).map_err(at("open", to))?;
+    let mut own = Usage::default();
+    clone_below(&source, &target, &mut own).map_err(at("clone", from))?;
+    // Last, because filling a directory changes its times.
+    target.copy_metadata(&source).map_err(at("set attributes of", to))?;
+    own.count(&source.status().map_err(at("measure", from))?);
+    Ok(own)
+}
+
+fn clone_below(source: &Dir, target: &Dir, own: &mut Usage) -> io::Result<()> {
+    let mut walk = Walk::new(source)?;
+    let mut here = target.open_dir(b"")?;
+    while let Some(step) = walk.step()? {
+        match step {
+            Step::Entry(FileType::Directory) => {
+                own.count(&walk.stat()?);
+                here.create_dir(walk.name())?;
+                walk.enter()?;
+                here = target.open_dir(walk.path())?;
+            }
+            Step::Entry(_) => here.link_from(walk.dir()?, walk.name(), walk.name())?,
+            Step::Leave => {
+                here.copy_metadata(&source.open_dir(walk.path())?)?;
+                here = target.open_dir(walk.above())?;
             }
         }
-        made.push((from, to, meta));
-    }
-    // Last, because filling a directory changes its times.
-    made.iter().try_for_each(|(from, to, meta)| copy_metadata(from, to, meta))?;
-    let bytes = made.iter().map(|(_, _, meta)| meta.blocks() * 512).sum();
-    Ok(Usage { bytes, inodes: made.len() as u64 })
-}
-
-fn copy_metadata(from: &Path, to: &Path, meta: &Metadata) -> Result<(), StoreError> {
-    std::os::unix::fs::lchown(to, Some(meta.uid()), Some(meta.gid())).map_err(at("set owner of", to))?;
-    let mode = std::fs::Permissions::from_mode(meta.mode() & 0o7777);
-    std::fs::set_permissions(to, mode).map_err(at("set mode of", to))?;
-    copy_xattrs(from, to).map_err(at("copy xattrs to", to))?;
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() },
-        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() },
-    };
-    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(at("set times of", to))
-}
-
-fn copy_xattrs(from: &Path, to: &Path) -> Result<(), Errno> {
-    let mut list = vec![0; XATTR_MAX];
-    let len = match rustix::fs::llistxattr(from, list.as_mut_slice()) {
-        Ok(len) => len,
-        Err(Errno::NOTSUP) => 0,
-        Err(error) => return Err(error),
-    };
-    list.truncate(len);
-    for name in list.split(|b| *b == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; XATTR_MAX];
-        let len = rustix::fs::lgetxattr(from, name, value.as_mut_slice())?;
-        value.truncate(len);
-        rustix::fs::lsetxattr(to, name, &value, XattrFlags::empty())?;
     }
     Ok(())
 }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use chunked_core::Digest;
 use chunked_cuts::{Chunk, Chunker, Cuts};
+use chunked_linux::{Dir, Mounts};
 use rustix::fs::Advice;
 
 use super::Pace;
 use crate::layer::{NewChunk, NewFile};
 use crate::list::{self, List};
 use crate::store::Inner;
-use crate::tree::{self, Tree};
+use crate::tree;
 
 /// Longest chunk worth a row, in bytes: the planner asks for none longer (`chunked_plan::MAX_REUSED_PIECE`).
 const LONGEST: u64 = 8 << 20;
@@ -84,7 +85,7 @@ impl Inner {
             return Ok(());
         }
         let files: Vec<NewFile> = list.files().map(|(_, file)| file).collect();
-        let chunks = cut_all(&Tree::open(&self.layout.fs(id))?, &files, pace)?;
+        let chunks = cut_all(&Dir::open(&self.layout.fs(id))?, &files, pace)?;
         if list.keeps_positions() {
             let entries = list::replace(&dir, &files, &chunks, self.options.sync)?;
             self.index.insert_chunks(id, entries.chunks);
@@ -97,7 +98,7 @@ impl Inner {
     }
 }
 
-fn cut_all(tree: &Tree, files: &[NewFile], pace: &mut Pace<'_>) -> io::Result<Vec<NewChunk>> {
+fn cut_all(tree: &Dir, files: &[NewFile], pace: &mut Pace<'_>) -> io::Result<Vec<NewChunk>> {
     let mut chunks = Chunks::default();
     let mut seen = HashSet::new();
     for listed in files.iter().filter(|file| file.size > list::LARGE) {
@@ -105,7 +106,7 @@ fn cut_all(tree: &Tree, files: &[NewFile], pace: &mut Pace<'_>) -> io::Result<Ve
             continue;
         }
         // One that is damaged gives what it has now, or nothing: verification tells of it.
-        let Ok(mut file) = tree.file(&listed.path) else { continue };
+        let Ok(mut file) = tree.open_file_beneath(&listed.path, Mounts::One) else { continue };
         // A container that is just starting wants the memory for what it reads itself.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::NoReuse);
         let mut cutting = chunks.begin();

@@ -36,7 +36,7 @@ impl Store {
         let id = self.inner.ids.next(&self.inner.database)?;
         let made = self.make(id, new, owner);
         let snapshot = made.and_then(|()| self.record(id, new)).inspect_err(|_| {
-            if let Err(error) = std::fs::remove_dir_all(self.inner.layout.snapshot(id)) {
+            if let Err(error) = chunked_linux::remove_tree(&self.inner.layout.snapshot(id)) {
                 tracing::debug!(id, %error, "left for the next start to sweep");
             }
         })?;

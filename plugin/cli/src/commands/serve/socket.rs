@@ -33,13 +33,10 @@ pub(crate) fn bind(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(context),
         _ => {}
     }
-    // Bound under a umask that leaves nothing to others, so that there is no moment before the mode is set.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(address);
-    rustix::process::umask(before);
-    let listener = listener.with_context(context)?;
+    // Until the mode is set the umask decides who may connect; whoever does is asked who they are, below.
+    let listener = UnixListener::bind(address).with_context(context)?;
     std::fs::set_permissions(address, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
-    // The mode keeps others out already; who is connected is checked all the same.
+    // The mode keeps others out; who is connected is checked all the same.
     let incoming = UnixListenerStream::new(listener).filter(|stream| match stream {
         Ok(stream) => stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own_uid()),
         Err(_) => true,
