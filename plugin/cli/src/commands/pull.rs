@@ -116,8 +116,10 @@ fn finish(store: &Store, image: &Image, layers: &[Arc<LayerReport>], to: Option<
         let adoption = Adoption { target: &target, parent: parent.as_deref(), labels: &labels };
         parent = Some(store.adopt(&report.pin, &adoption)?.name);
     }
-    let (Some(to), Some(top)) = (to, parent) else { return Ok(()) };
-    rootfs::write(&trees(store, &top)?, to)
+    let Some(to) = to else { return Ok(()) };
+    // An image may have no layers; its tree is an empty one.
+    let trees = parent.map_or_else(|| Ok(Vec::new()), |top| trees(store, &top))?;
+    rootfs::write(&trees, to)
 }
 
 /// The trees of the chain that ends in the committed snapshot `top`, lowest first.
