@@ -70,6 +70,18 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The root's filesystem cannot hold layers.
+    #[error("root {root} is on {filesystem}, which {reason}: {advice}")]
+    Unsuitable {
+        /// The store's root.
+        root: PathBuf,
+        /// Name of the filesystem.
+        filesystem: String,
+        /// What it lacks.
+        reason: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The database was written by a newer version.
     #[error(
         "state database has schema {found}, this version knows up to {known}; install the newer version again"
@@ -173,6 +185,7 @@ impl StoreError {
             | Self::BrokenRow { .. }
             | Self::Busy { .. }
             | Self::Root { .. }
+            | Self::Unsuitable { .. }
             | Self::NewerSchema { .. } => ErrorKind::Internal,
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use crate::error::{StoreError, at};
+use crate::suitable;
 
 /// The directories of one store.
 #[derive(Debug)]
@@ -23,6 +24,12 @@ impl Layout {
     /// Fails when another daemon has it, or when its path cannot stand in overlay mount options
     /// (containerd.md §4).
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Self::make(root).map_err(|error| suitable::explain(root, error))?;
+        suitable::check(&layout.root, &layout.staging())?;
+        Ok(layout)
+    }
+
+    fn make(root: &Path) -> Result<Self, StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at("create", root))?;
         let root = root.canonicalize().map_err(at("resolve", root))?;
         check_root(&root)?;

@@ -53,6 +53,7 @@ mod rows;
 mod snapshot;
 mod staging;
 mod store;
+mod suitable;
 #[cfg(test)]
 mod testing;
 mod tree;
