@@ -45,7 +45,6 @@ impl Layer {
 }
 
 fn extract(root: &Path, tar: &[u8], base: bool, cut: usize) -> Result<Extracted, AssembleError> {
-    chunked_linux::clear_umask();
     let pool = Pool::new(2).unwrap();
     let mut extractor =
         Extractor::new(root, Settings { pool, budget: Budget::new(1 << 20), base, known: None })?;

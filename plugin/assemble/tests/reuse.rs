@@ -87,7 +87,6 @@ struct Layer {
 
 impl Layer {
     fn new(known: Option<Arc<dyn Known>>) -> Self {
-        chunked_linux::clear_umask();
         let root = tempfile::tempdir().unwrap();
         let settings =
             Settings { pool: Pool::new(2).unwrap(), budget: Budget::new(8 << 20), base: true, known };
