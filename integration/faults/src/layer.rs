@@ -67,6 +67,17 @@ fn header(name: &str, size: u64) -> [u8; 512] {
 impl TestLayer {
     /// A zstd:chunked layer. Files longer than `chunk` bytes are cut into chunks.
     pub fn chunked(files: &BTreeMap<String, Vec<u8>>, chunk: usize) -> Self {
+        Self::lying(files, chunk, &BTreeMap::new(), &BTreeMap::new())
+    }
+
+    /// As [`TestLayer::chunked`], but the TOC names the digests of other contents: for files in `lies` of the whole file,
+    /// for those in `chunk_lies` of the first chunk.
+    pub fn lying(
+        files: &BTreeMap<String, Vec<u8>>,
+        chunk: usize,
+        lies: &BTreeMap<String, Vec<u8>>,
+        chunk_lies: &BTreeMap<String, Vec<u8>>,
+    ) -> Self {
         let mut tar = Vec::new();
         let mut blob = Vec::new();
         let mut raw = Vec::new();
@@ -93,7 +104,8 @@ impl TestLayer {
                 if parts.len() > 1 {
                     entry["chunkOffset"] = json!(at);
                     entry["chunkSize"] = json!(part.len());
-                    entry["chunkDigest"] = json!(Digest::of(part).to_string());
+                    let lie = chunk_lies.get(name).filter(|_| at == 0);
+                    entry["chunkDigest"] = json!(Digest::of(lie.map_or(*part, Vec::as_slice)).to_string());
                 }
                 blob.extend_from_slice(&compress(part));
                 at += part.len();
@@ -102,7 +114,7 @@ impl TestLayer {
             let entry = &mut entries[first];
             entry["type"] = json!("reg");
             entry["size"] = json!(content.len());
-            entry["digest"] = json!(Digest::of(content).to_string());
+            entry["digest"] = json!(Digest::of(lies.get(name).unwrap_or(content)).to_string());
             entry["endOffset"] = json!(blob.len());
             frames.insert(name.clone(), ByteRange { start: start as u64, end: blob.len() as u64 });
             let padding = vec![0; content.len().next_multiple_of(512) - content.len()];

@@ -238,7 +238,7 @@ impl Extractor {
     }
 
     /// The file just announced has the content that `promised` tells of, sooner or later: earlier in this layer,
-    /// or in one that is being made. `check`: see [`Donor::check`].
+    /// or in one that is being made. Its digest is checked: who promised it has it from a TOC, perhaps another's.
     ///
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
@@ -248,7 +248,6 @@ impl Extractor {
         digest: Digest,
         promised: &Promised,
         spare: Spare,
-        check: bool,
     ) -> Result<(), AssembleError> {
         let (placed, entry) = self.awaiting(size)?;
         // What is waited for may be in the unit being filled.
@@ -265,7 +264,8 @@ impl Extractor {
                         may_link: false,
                         may_share: true,
                         fresh: true,
-                        check,
+                        check: true,
+                        lender: None,
                     };
                     placed.job(entry, Content::Donor(donor, spare), Some(digest)).run(&mut parts, progress)
                 }

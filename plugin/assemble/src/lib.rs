@@ -19,7 +19,7 @@ mod work;
 
 pub use error::AssembleError;
 pub use extractor::{BIG_FILE, Extractor, Settings};
-pub use source::content::{Donor, FetchedPiece};
+pub use source::content::{Donor, FetchedPiece, Lender};
 pub use source::decode::MAX_BUFFERED;
 pub use source::host::Foreign;
 pub use source::long::{LongFile, is_long};
@@ -28,5 +28,5 @@ pub use source::promise::{Made, Promise, Promised, promise};
 pub use source::refetch::{Refetch, Spare, SparePiece};
 pub use source::twin::Known;
 pub use work::budget::{Budget, Permit};
-pub use work::progress::{Extracted, Stored};
+pub use work::progress::{Extracted, Proof, Stored};
 pub use work::unit::Pool;

@@ -133,7 +133,15 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 fn donor(dir: &Path, name: &str) -> Donor {
     let root = Arc::new(Dir::open(dir).unwrap());
-    Donor { root, path: name.into(), may_link: false, may_share: true, fresh: false, check: false }
+    Donor {
+        root,
+        path: name.into(),
+        may_link: false,
+        may_share: true,
+        fresh: false,
+        check: false,
+        lender: None,
+    }
 }
 
 fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
@@ -142,6 +150,7 @@ fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
         path: name.as_bytes().into(),
         offset: offset as u64,
         may_share: true,
+        lender: None,
     }
 }
 
@@ -253,7 +262,7 @@ fn many_bad_files_are_another_plans_affair() {
     for n in 0..200 {
         layer.header(&n.to_string(), content);
         let (size, digest) = (content.len() as u64, Digest::of(content));
-        let pushed = layer.extractor.promised(size, digest, &Promised::broken(), blob.spare(), false);
+        let pushed = layer.extractor.promised(size, digest, &Promised::broken(), blob.spare());
         if pushed.is_err() {
             return;
         }
@@ -276,7 +285,7 @@ fn repeats_and_promises() {
     layer.extractor.pieces(key.0, key.1, ready, vec![kept]).unwrap();
     layer.padding(&content);
     layer.header("b", &content);
-    layer.extractor.promised(key.0, key.1, &repeat, blob.spare(), true).unwrap();
+    layer.extractor.promised(key.0, key.1, &repeat, blob.spare()).unwrap();
     layer.padding(&content);
     // The same part twice, from what is made in the same batch.
     let twice = [parts[0], parts[0]].concat();
@@ -286,7 +295,7 @@ fn repeats_and_promises() {
     layer.padding(&twice);
     let (late, promised) = promise();
     layer.header("d", &content);
-    layer.extractor.promised(key.0, key.1, &promised, blob.spare(), false).unwrap();
+    layer.extractor.promised(key.0, key.1, &promised, blob.spare()).unwrap();
     layer.padding(&content);
     let elsewhere = tempfile::tempdir().unwrap();
     std::fs::write(elsewhere.path().join("made"), &content).unwrap();

@@ -178,8 +178,7 @@ impl Build {
                 self.supply.repeats.file(*first).ok_or(ChunkedError::Order(file.range.start))?
             }
         };
-        let check = self.supply.donors.check();
-        Ok(self.extractor.promised(size, digest, &promised, spare, check)?)
+        Ok(self.extractor.promised(size, digest, &promised, spare)?)
     }
 
     /// A file of which at least some pieces are fetched. `sources` may be shorter than its pieces: those beyond
@@ -256,15 +255,15 @@ impl Supply {
                 return Ok(FilePiece::Fetched(fetched, self.repeats.promise_piece(number)));
             }
             PieceSource::Donor(NodeDonor::Layer(donor), offset) => match self.donors.root(donor) {
-                Ok(root) => {
+                Ok((root, lender)) => {
                     let (path, offset, may_share) = (donor.path.as_slice().into(), *offset, donor.may_link);
-                    Chunk::Donor { root, path, offset, may_share }
+                    Chunk::Donor { root, path, offset, may_share, lender: Some(lender) }
                 }
                 Err(_) => Chunk::Repeat(Promised::broken()),
             },
             PieceSource::Donor(NodeDonor::Leftover(file), offset) => {
                 let (root, path) = (Arc::clone(&file.root), Arc::clone(&file.path));
-                Chunk::Donor { root, path, offset: *offset, may_share: file.settled }
+                Chunk::Donor { root, path, offset: *offset, may_share: file.settled, lender: None }
             }
             // The host's files are indexed whole.
             PieceSource::Donor(NodeDonor::Host(_), _) => Chunk::Repeat(Promised::broken()),

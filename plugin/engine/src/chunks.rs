@@ -1,17 +1,29 @@
-//! The chunks of a layer's large files, for the index: the TOC says what they are, the tree where their files
-//! ended up.
+//! What of a layer goes into the index: its files, and the chunks of its large files. The TOC says what the chunks are,
+//! the tree where their files ended up, and the extractor what of it was hashed.
 
 use std::collections::HashMap;
 
+use chunked_assemble::{Proof, Stored};
 use chunked_plan::MAX_REUSED_PIECE;
 use chunked_store::{NewChunk, NewFile};
 use chunked_toc::{PieceKind, Toc};
 
-/// Chunks of those of `files` that have several. Each content is named once.
-pub(crate) fn of(toc: &Toc, files: &[NewFile]) -> Vec<NewChunk> {
+/// The files, for the index.
+pub(crate) fn files(stored: Vec<Stored>) -> Vec<NewFile> {
+    let new = |file: Stored| NewFile {
+        path: file.path,
+        digest: file.digest,
+        size: file.size,
+        proven: file.proof == Proof::Whole,
+    };
+    stored.into_iter().map(new).collect()
+}
+
+/// Chunks of those of `files` that have several. Each content is named once, where it was hashed if it was anywhere.
+pub(crate) fn of(toc: &Toc, files: &[Stored]) -> Vec<NewChunk> {
     let several = toc.files.iter().filter(|file| file.pieces.len() > 1);
     let by_content: HashMap<_, _> = several.map(|file| ((file.digest, file.size), file)).collect();
-    let mut chunks = HashMap::new();
+    let mut chunks: HashMap<_, NewChunk> = HashMap::new();
     for file in files {
         let Some(described) = by_content.get(&(file.digest, file.size)) else { continue };
         for piece in toc.pieces_of(described) {
@@ -20,9 +32,13 @@ pub(crate) fn of(toc: &Toc, files: &[NewFile]) -> Vec<NewChunk> {
             else {
                 continue;
             };
-            let path = || file.path.clone();
-            let new = || NewChunk { digest, size: piece.len, path: path(), offset: piece.file_offset };
-            chunks.entry((digest, piece.len)).or_insert_with(new);
+            // A file that came from elsewhere was hashed as a whole, if at all.
+            let proven = file.proof == Proof::Pieces;
+            if chunks.get(&(digest, piece.len)).is_some_and(|known| known.proven || !proven) {
+                continue;
+            }
+            let (path, offset) = (file.path.clone(), piece.file_offset);
+            chunks.insert((digest, piece.len), NewChunk { digest, size: piece.len, path, offset, proven });
         }
     }
     chunks.into_values().collect()
@@ -64,11 +80,30 @@ mod tests {
             ],
             metadata_bytes: 0,
         };
-        let stored = |n: u8, size, path: &[u8]| NewFile { path: path.into(), digest: Digest::of(&[n]), size };
-        let files = [stored(b'a', 10, b"a"), stored(b'b', 40, b"here"), stored(b'b', 30, b"other")];
+        let stored = |n: u8, size, path: &[u8], proof| Stored {
+            path: path.into(),
+            digest: Digest::of(&[n]),
+            size,
+            proof,
+        };
+        let (whole, pieces) = (Proof::Whole, Proof::Pieces);
+        let files = [
+            stored(b'a', 10, b"a", whole),
+            stored(b'b', 40, b"here", pieces),
+            stored(b'b', 30, b"other", pieces),
+        ];
         let mut chunks = of(&toc, &files);
         chunks.sort_by_key(|chunk| chunk.offset);
-        let found: Vec<_> = chunks.iter().map(|c| (c.digest, c.path.as_slice(), c.offset)).collect();
-        assert_eq!(found, [(Digest::of(&[1]), &b"here"[..], 0), (Digest::of(&[3]), b"here", 20)]);
+        let found: Vec<_> =
+            chunks.iter().map(|c| (c.digest, c.path.as_slice(), c.offset, c.proven)).collect();
+        assert_eq!(found, [(Digest::of(&[1]), &b"here"[..], 0, true), (Digest::of(&[3]), b"here", 20, true)]);
+        // Of a donor, whose pieces nobody looked at; unless another file of the same content came in pieces.
+        let donor = stored(b'b', 40, b"donor", whole);
+        let of_donor = of(&toc, std::slice::from_ref(&donor));
+        assert!(of_donor.len() == 2 && of_donor.iter().all(|chunk| !chunk.proven));
+        for both in [[donor.clone(), files[1].clone()], [files[1].clone(), donor]] {
+            let chunks = of(&toc, &both);
+            assert!(chunks.len() == 2 && chunks.iter().all(|c| c.proven && c.path == b"here"));
+        }
     }
 }

@@ -9,7 +9,7 @@ use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Setti
 use chunked_core::Causes;
 use chunked_plan::{Plan, Summary};
 use chunked_registry::{Blob, Image, Layer};
-use chunked_store::{Flavour, NewFile, NewLayer, Staging, Usage};
+use chunked_store::{Flavour, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
 use parking_lot::Mutex;
 
@@ -294,8 +294,11 @@ impl Job {
         mut policy: Policy,
     ) -> Result<Attempt, EngineError> {
         let layer = self.layer.blob;
-        // A tree that the network or a stop left unfinished serves the next try. After a failed proof nothing does.
-        if result.as_ref().is_err_and(|error| !error.is_transfer()) {
+        // A tree that the network, a stop or bad donors left unfinished serves the next try, which hashes what it takes.
+        // After a failed proof nothing does.
+        let bad_donors =
+            |error: &ChunkedError| matches!(error, ChunkedError::Assemble(AssembleError::Donors { .. }));
+        if result.as_ref().is_err_and(|error| !error.is_transfer() && !bad_donors(error)) {
             staging.spoil();
         }
         let extracted = match result {
@@ -398,11 +401,9 @@ impl Job {
     async fn commit(&self, built: Built, mut seconds: Seconds) -> Result<LayerReport, EngineError> {
         self.counters.enter(Phase::Committing);
         let started = Instant::now();
-        let stored = built.extracted.files.into_iter();
-        let files: Vec<_> =
-            stored.map(|file| NewFile { path: file.path, digest: file.digest, size: file.size }).collect();
-        let number = files.len() as u64;
-        let chunks = built.index.map(|index| crate::chunks::of(&index.toc, &files));
+        let stored = built.extracted.files;
+        let number = stored.len() as u64;
+        let chunks = built.index.map(|index| crate::chunks::of(&index.toc, &stored));
         let new = NewLayer {
             diff_id: self.layer.diff_id,
             flavour: self.flavour,
@@ -411,7 +412,7 @@ impl Job {
             bytes: built.extracted.bytes,
             inodes: built.extracted.inodes,
             shared: Usage { bytes: built.extracted.shared_bytes, inodes: built.extracted.shared_inodes },
-            files,
+            files: crate::chunks::files(stored),
             chunks,
             origin: Some(self.image.reference.host.clone()),
         };

@@ -115,8 +115,14 @@ fn clean(name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Has the file beneath `root` this content at `offset`?
-pub(crate) fn holds_at(root: &Path, path: &[u8], offset: u64, key: Key) -> bool {
-    Dir::open(root).and_then(|root| root.open_file(path)).is_ok_and(|file| holds(&file, offset, key))
+///
+/// # Errors
+/// When it cannot be told, because the file cannot be opened.
+pub(crate) fn holds_at(root: &Path, path: &[u8], offset: u64, key: Key) -> std::io::Result<bool> {
+    match Dir::open(root)?.open_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        file => Ok(holds(&file?, offset, key)),
+    }
 }
 
 fn holds(file: &std::fs::File, offset: u64, (digest, len): Key) -> bool {
@@ -157,10 +163,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), b"0123456789").unwrap();
         let holds = |offset, content: &[u8]| {
-            holds_at(dir.path(), b"file", offset, (Digest::of(content), content.len() as u64))
+            holds_at(dir.path(), b"file", offset, (Digest::of(content), content.len() as u64)).unwrap()
         };
         assert!(holds(0, b"0123456789") && holds(3, b"345"));
         assert!(!holds(3, b"346") && !holds(8, b"890") && !holds(0, b"0123456789\0"));
-        assert!(!holds_at(dir.path(), b"none", 0, (Digest::of(b""), 0)));
+        assert!(!holds_at(dir.path(), b"none", 0, (Digest::of(b""), 0)).unwrap());
     }
 }

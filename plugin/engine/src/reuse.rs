@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
-use chunked_assemble::{Donor, Foreign, Known};
+use chunked_assemble::{Donor, Foreign, Known, Lender};
 use chunked_core::Digest;
 use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
@@ -75,7 +75,7 @@ impl Sources<'_> {
         found.resize(wanted.len(), None);
         if self.policy.verify {
             for (key, donor) in wanted.iter().zip(&mut found) {
-                donor.take_if(|donor| !holds(donor, 0, key));
+                donor.take_if(|donor| !self.holds(donor, 0, key));
             }
         }
         let found = found.into_iter().map(|donor| donor.map(NodeDonor::Layer));
@@ -91,6 +91,15 @@ impl Sources<'_> {
         }
         let found = self.store.lookup_within(wanted, self.origins);
         found.into_iter().map(|donor| donor.map(NodeDonor::Layer)).collect()
+    }
+
+    /// Reads the donor: has it this content at `offset`? One that has not is forgotten.
+    fn holds(&self, donor: &chunked_store::Donor, offset: u64, key: &Key) -> bool {
+        let found = crate::resume::holds_at(&donor.root, &donor.path, offset, *key);
+        if matches!(found, Ok(false)) {
+            self.store.refute(donor.layer, &donor.path);
+        }
+        found.unwrap_or_default()
     }
 
     /// Files of the host for what is not `found`. They are compared with the index here and when they are opened,
@@ -127,18 +136,13 @@ impl Reuse for Sources<'_> {
         found
             .map(|(chunk, key)| {
                 let good = |chunk: &chunked_store::ChunkDonor| {
-                    !self.policy.verify || holds(&chunk.donor, chunk.offset, key)
+                    !self.policy.verify || self.holds(&chunk.donor, chunk.offset, key)
                 };
                 let chunk = chunk.filter(good).map(|chunk| (NodeDonor::Layer(chunk.donor), chunk.offset));
                 chunk.or_else(|| self.leftovers.chunk(key))
             })
             .collect()
     }
-}
-
-/// Reads the donor: has it this content at `offset`?
-fn holds(donor: &chunked_store::Donor, offset: u64, key: &Key) -> bool {
-    crate::resume::holds_at(&donor.root, &donor.path, offset, *key)
 }
 
 /// A file of the host, for the extractor.
@@ -166,6 +170,24 @@ pub(crate) fn from_host(toc: &Toc, plan: &Plan<NodeDonor>) -> (u64, u64) {
     })
 }
 
+/// A layer of the store that donors are taken from. Kept from deletion as long as this lives.
+#[derive(Debug)]
+struct StoreLayer {
+    store: Arc<Store>,
+    pin: LayerPin,
+}
+
+impl Lender for StoreLayer {
+    fn refuted(&self, path: &[u8], reason: &str) {
+        let name = String::from_utf8_lossy(path);
+        tracing::debug!(layer = %self.pin.id(), path = %name, reason, "a donor is not what the index says");
+        self.store.refute(self.pin.id(), path);
+    }
+}
+
+/// A layer's tree, and who is told of what is wrong with it.
+type Root = (Arc<Dir>, Arc<StoreLayer>);
+
 /// Files that hard links were made to, by layer and path.
 pub(crate) type Linked = Mutex<HashSet<(u64, Vec<u8>)>>;
 
@@ -174,7 +196,7 @@ pub(crate) type Linked = Mutex<HashSet<(u64, Vec<u8>)>>;
 pub(crate) struct Donors {
     store: Arc<Store>,
     /// Roots of layers, which cannot be deleted meanwhile.
-    roots: Mutex<HashMap<u64, (Arc<Dir>, LayerPin)>>,
+    roots: Mutex<HashMap<u64, Root>>,
     /// Donors are linked once at most for all layers of an image, so that no two files of it become one.
     linked: Arc<Linked>,
     /// Layers of the same image: a hard link between two of them would show in the merged tree as one file with
@@ -188,22 +210,19 @@ impl Donors {
         Self { store, roots: Mutex::default(), linked, same_image, check }
     }
 
-    /// Are whole files to be checked against their digests?
-    pub(crate) fn check(&self) -> bool {
-        self.check
-    }
-
-    /// The root of the donor's layer. An error means that the layer vanished since the look-up.
-    pub(crate) fn root(&self, donor: &chunked_store::Donor) -> std::io::Result<Arc<Dir>> {
+    /// The root of the donor's layer, and who is told if the donor is bad. An error means that the layer vanished since
+    /// the look-up.
+    pub(crate) fn root(&self, donor: &chunked_store::Donor) -> std::io::Result<(Arc<Dir>, Arc<dyn Lender>)> {
         let mut roots = self.roots.lock();
         let id = donor.layer.get();
-        if let Some((root, _)) = roots.get(&id) {
-            return Ok(Arc::clone(root));
+        if let Some((root, layer)) = roots.get(&id) {
+            return Ok((Arc::clone(root), Arc::clone(layer) as _));
         }
         let pin = self.store.pin(donor.layer).ok_or(std::io::ErrorKind::NotFound)?;
         let root = Arc::new(Dir::open(&donor.root)?);
-        roots.insert(id, (Arc::clone(&root), pin));
-        Ok(root)
+        let layer = Arc::new(StoreLayer { store: Arc::clone(&self.store), pin });
+        roots.insert(id, (Arc::clone(&root), Arc::clone(&layer)));
+        Ok((root, layer))
     }
 
     /// A file that an earlier try of this layer left. It was read just now, and nobody else has it.
@@ -216,17 +235,19 @@ impl Donors {
             may_share: file.settled,
             fresh: false,
             check: self.check,
+            lender: None,
         }
     }
 
-    /// The donor to open.
+    /// The donor to open. One whose digest nobody computed yet is checked.
     pub(crate) fn open(&self, donor: &chunked_store::Donor) -> std::io::Result<Donor> {
-        let (root, id) = (self.root(donor)?, donor.layer.get());
+        let ((root, lender), id) = (self.root(donor)?, donor.layer.get());
         let may_link = donor.may_link
             && !self.same_image.contains(&id)
             && self.linked.lock().insert((id, donor.path.clone()));
         let (path, may_share) = (donor.path.clone(), donor.may_link);
-        Ok(Donor { root, path, may_link, may_share, fresh: false, check: self.check })
+        let (check, lender) = (self.check || !donor.proven, Some(lender));
+        Ok(Donor { root, path, may_link, may_share, fresh: false, check, lender })
     }
 }
 

@@ -38,7 +38,12 @@ fn main() {
             std::fs::write(staging.fs().join(&path), &bytes).unwrap();
             let mut hasher = Hasher::new();
             hasher.update(&bytes);
-            NewFile { path: path.into_bytes(), digest: hasher.finish(), size: bytes.len() as u64 }
+            NewFile {
+                path: path.into_bytes(),
+                digest: hasher.finish(),
+                size: bytes.len() as u64,
+                proven: true,
+            }
         })
         .collect();
     let gigabytes = files.iter().map(|file| file.size).sum::<u64>() as f64 / 1e9;

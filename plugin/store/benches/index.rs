@@ -32,6 +32,7 @@ fn layer(store: &Store, n: u64, files: u64) {
         path: format!("usr/lib/python3/dist-packages/package{}/module{f}.py", f / 50).into_bytes(),
         digest: digest(content(n, f, files)),
         size: 1000 + f,
+        proven: true,
     };
     let listed: Vec<NewFile> = (0..files).map(file).collect();
     let chunk = |f: usize| NewChunk {
@@ -39,6 +40,7 @@ fn layer(store: &Store, n: u64, files: u64) {
         size: 10_000,
         path: listed[f].path.clone(),
         offset: 4096,
+        proven: true,
     };
     let chunks = Some((0..listed.len() / 5).map(chunk).collect());
     let new = NewLayer {

@@ -14,6 +14,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use crate::error::StoreError;
 use durable::WalSync;
 
+/// How long a connection waits for another one's lock.
+const BUSY: Duration = Duration::from_secs(5);
 /// Idle read connections kept for the next caller.
 const POOL: usize = 4;
 /// Prepared statements kept per connection; more than the store has.
@@ -42,6 +44,8 @@ impl Database {
         connection.pragma_update(None, "synchronous", level)?;
         // Checkpoints wait for the disk; the WAL thread makes them where no caller waits.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // When the log starts anew, the file is cut to what is in it.
+        connection.pragma_update(None, "journal_size_limit", 0)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let new = schema::migrate(&mut connection)?;
         let write = Arc::new(Mutex::new(connection));
@@ -66,6 +70,7 @@ impl Database {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         transaction.commit()?;
+        self.wal.keep_up(&connection);
         drop(connection);
         self.wal.written();
         Ok(value)
@@ -100,7 +105,7 @@ impl Database {
 fn connect(path: &Path, extra: OpenFlags) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

@@ -1,11 +1,13 @@
 //! `index.db`: what layers hold, by content. A cache: nothing waits for its disk, any error costs downloads
 //! only, and a file that cannot be read is written anew from the layers' lists.
 //!
-//! Files and chunks are two key spaces. A row is a key (see [`list::key`]), a layer and a position in that
-//! layer's list, 15 to 20 bytes; digest, length and path are read from the list, and compared there.
+//! Files and chunks are two key spaces. A row is a key (see [`crate::list::key`]), a layer and a position in that
+//! layer's list, 16 to 21 bytes; digest, length and path are read from the list, and compared there. A row says whether
+//! somebody computed its digest from the bytes; those come first in a look-up.
 
 mod check;
 mod lookup;
+mod schema;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,36 +16,10 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::layout::Layout;
-use crate::list::{Entries, Entry, List};
+use crate::list::{Entries, List};
 
 pub(crate) use lookup::Hit;
-
-const VERSION: i64 = 4;
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS files (
-    key   INTEGER NOT NULL,
-    layer INTEGER NOT NULL,
-    at    INTEGER NOT NULL,
-    PRIMARY KEY (key, layer, at)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS chunks (
-    key   INTEGER NOT NULL,
-    layer INTEGER NOT NULL,
-    at    INTEGER NOT NULL,
-    PRIMARY KEY (key, layer, at)
-) STRICT, WITHOUT ROWID;
--- Layers whose files and chunks are all here, with their numbers.
-CREATE TABLE IF NOT EXISTS layers (
-    id     INTEGER PRIMARY KEY,
-    files  INTEGER NOT NULL,
-    chunks INTEGER NOT NULL,
-    cut    INTEGER NOT NULL -- 0: large files of it have no chunks here yet
-) STRICT;
-";
-/// From version 3 on only this was added.
-const FROM_3: &str = "ALTER TABLE layers ADD COLUMN cut INTEGER NOT NULL DEFAULT 0";
-const DROP: &str = "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS layers";
+use schema::open_both;
 
 /// The index, with one connection for writing and one for reading. `None`: it could not be opened, work
 /// without it.
@@ -75,11 +51,12 @@ impl Index {
         }
     }
 
-    /// The layers whose files are all here, and whether the chunks of their large files are, too.
+    /// The layers whose files are all here; false for one of which something is still to be read: chunks of its large
+    /// files, or digests that nobody computed.
     pub(crate) fn layers(&self) -> HashMap<u64, bool> {
         let mut indexed = HashMap::new();
         self.change("list layers", |connection| {
-            let mut statement = connection.prepare("SELECT id, cut FROM layers")?;
+            let mut statement = connection.prepare("SELECT id, cut AND unproven = 0 FROM layers")?;
             indexed =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
             Ok(())
@@ -107,28 +84,26 @@ impl Index {
     pub(crate) fn insert(&self, layer: u64, mut entries: Entries) {
         self.change("add files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            put(&transaction, "INSERT OR IGNORE INTO files VALUES (?1, ?2, ?3)", layer, &mut entries.files)?;
-            put(
-                &transaction,
-                "INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3)",
-                layer,
-                &mut entries.chunks,
-            )?;
-            let counts = params![layer, entries.files.len(), entries.chunks.len(), entries.cut];
-            transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3, ?4)", counts)?;
+            for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
+                entries.sort_unstable();
+                let sql = format!("INSERT OR IGNORE INTO {table} VALUES (?1, ?2, ?3, ?4)");
+                let mut statement = transaction.prepare_cached(&sql)?;
+                for entry in entries {
+                    statement.execute(params![entry.key, entry.unproven, layer, entry.at])?;
+                }
+            }
+            let (files, chunks) = (entries.files.len(), entries.chunks.len());
+            let counts = params![layer, files, chunks, entries.cut, entries.unproven()];
+            transaction.execute("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3, ?4, ?5)", counts)?;
             transaction.commit()
         });
     }
 
-    /// Adds the chunks of a layer whose files are here; nothing if they are not, or not any more.
-    pub(crate) fn insert_chunks(&self, layer: u64, mut chunks: Vec<Entry>) {
-        self.change("add chunks", |connection| {
+    /// Drops these rows of a layer, which goes on counting as one whose files and chunks are here.
+    pub(crate) fn forget(&self, layer: u64, mut entries: Entries) {
+        self.change("forget files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let counts = params![layer, chunks.len()];
-            if transaction.execute("UPDATE layers SET chunks = ?2, cut = 1 WHERE id = ?1", counts)? == 0 {
-                return Ok(());
-            }
-            put(&transaction, "INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3)", layer, &mut chunks)?;
+            delete(&transaction, layer, &mut entries)?;
             transaction.commit()
         });
     }
@@ -152,11 +127,7 @@ impl Index {
         self.change("drop files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Ok(list) = list {
-                let mut entries = list.entries();
-                for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
-                    let sql = format!("DELETE FROM {table} WHERE key = ?1 AND layer = ?2 AND at = ?3");
-                    put(&transaction, &sql, layer, entries)?;
-                }
+                delete(&transaction, layer, &mut list.entries())?;
             } else {
                 transaction.execute("DELETE FROM files WHERE layer = ?1", [layer])?;
                 transaction.execute("DELETE FROM chunks WHERE layer = ?1", [layer])?;
@@ -188,36 +159,19 @@ impl Index {
     }
 }
 
-/// Runs `sql` for each entry, in key order, so that each page of the tree is visited once.
-fn put(transaction: &Transaction<'_>, sql: &str, layer: u64, entries: &mut [Entry]) -> rusqlite::Result<()> {
-    entries.sort_unstable();
-    let mut statement = transaction.prepare_cached(sql)?;
-    for entry in entries {
-        statement.execute(params![entry.key, layer, entry.at])?;
+/// Drops these rows of a layer, whatever they say of being proven; in key order, so that each page of the tree is
+/// visited once.
+fn delete(transaction: &Transaction<'_>, layer: u64, entries: &mut Entries) -> rusqlite::Result<()> {
+    for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
+        entries.sort_unstable();
+        let sql =
+            format!("DELETE FROM {table} WHERE key = ?1 AND unproven IN (0, 1) AND layer = ?2 AND at = ?3");
+        let mut statement = transaction.prepare_cached(&sql)?;
+        for entry in entries {
+            statement.execute(params![entry.key, layer, entry.at])?;
+        }
     }
     Ok(())
-}
-
-fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
-    let mut write = Connection::open(path)?;
-    write.pragma_update(None, "journal_mode", "WAL")?;
-    write.pragma_update(None, "synchronous", "OFF")?;
-    let transaction = write.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match version {
-        VERSION => {}
-        3 => transaction.execute_batch(FROM_3)?,
-        _ => transaction.execute_batch(DROP)?,
-    }
-    transaction.execute_batch(SCHEMA)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()?;
-    write.query_row("SELECT key FROM files LIMIT 1", [], |_| Ok(())).or_else(|error| match error {
-        rusqlite::Error::QueryReturnedNoRows => Ok(()),
-        error => Err(error),
-    })?;
-    let read = Connection::open(path)?;
-    Ok((write, read))
 }
 
 fn remove(path: &Path) {

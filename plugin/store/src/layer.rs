@@ -45,6 +45,8 @@ pub struct NewFile {
     pub digest: Digest,
     /// Length in bytes.
     pub size: u64,
+    /// Somebody computed the digest from the file's bytes. Otherwise it is what a TOC says.
+    pub proven: bool,
 }
 
 /// A part of a regular file of a layer, for the reuse index.
@@ -58,6 +60,8 @@ pub struct NewChunk {
     pub path: Vec<u8>,
     /// Where it begins in the file, in bytes.
     pub offset: u64,
+    /// Somebody computed the digest from these bytes of the file. Otherwise it is what a TOC says.
+    pub proven: bool,
 }
 
 /// A finished and verified layer, see [`crate::Store::commit_layer`].

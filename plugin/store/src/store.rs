@@ -47,6 +47,9 @@ pub struct Donor {
     /// The file may be hard-linked into another layer. False for snapshots that containerd committed itself: who
     /// made them may have them mounted for writing yet.
     pub may_link: bool,
+    /// Somebody computed the digest that it was found by from its bytes. Otherwise a TOC names it: hash what you copy
+    /// before you rely on it, and tell [`Store::refute`] if it is something else.
+    pub proven: bool,
 }
 
 /// Where the bytes of a wanted chunk can be copied from: [`ChunkDonor::offset`] of a file, under the same
@@ -214,6 +217,7 @@ impl Store {
             path: hit.path,
             root: self.inner.layout.fs(hit.layer),
             may_link: !allowed.is_local(hit.layer),
+            proven: hit.proven,
         }
     }
 }

@@ -53,7 +53,12 @@ pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl
     std::fs::write(staging.fs().join("usr/bin/tool"), content(name)).unwrap();
     fill(staging.fs());
     let text = content(name);
-    let file = NewFile { path: b"usr/bin/tool".to_vec(), digest: Digest::of(&text), size: text.len() as u64 };
+    let file = NewFile {
+        path: b"usr/bin/tool".to_vec(),
+        digest: Digest::of(&text),
+        size: text.len() as u64,
+        proven: true,
+    };
     let new = NewLayer {
         diff_id: Digest::of(name.as_bytes()),
         flavour: Flavour::Upper,

@@ -1,20 +1,21 @@
 //! Do rows, directories, index and, if asked, every file's bytes still agree? Beside a running daemon, too: what
 //! comes or goes while it looks is looked at again before it is called wrong.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunked_core::Digest;
 use chunked_linux::{Dir, Mounts};
 
 use crate::damage;
 use crate::error::{StoreError, at};
 use crate::evict::Unused;
-use crate::layer::{LayerId, LayerPin};
+use crate::indexer::Pace;
+use crate::layer::{LayerId, LayerPin, NewChunk, NewFile};
 use crate::list::List;
 use crate::origins::LOCAL;
+use crate::proof::{self, Finding};
 use crate::rows;
 use crate::store::{Inner, Store};
 use crate::tree;
@@ -277,34 +278,58 @@ impl Run<'_> {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(format!("its tree: {error}"))),
         };
-        for (_, file) in list.files() {
+        self.files(id, &list, &tree)
+    }
+
+    /// Compares a layer's files with its list. Gives what is wrong with them.
+    fn files(&mut self, id: u64, list: &List, tree: &Dir) -> Result<Option<String>, Stop> {
+        let (files, chunks) = list.contents();
+        let mut of_file: HashMap<&[u8], Vec<&NewChunk>> = HashMap::new();
+        for chunk in &chunks {
+            of_file.entry(&chunk.path).or_default().push(chunk);
+        }
+        let mut misnamed = false;
+        for file in &files {
             self.so_far.files += 1;
             if self.so_far.files.is_multiple_of(1024) {
                 self.tell_progress()?;
             }
-            if let Err(error) = self.file(&tree, &file.path, file.size, &file.digest) {
-                let path = String::from_utf8_lossy(&file.path).into_owned();
-                return Ok(Some(format!("{path:?}: {error}")));
+            let chunks = of_file.get(file.path.as_slice()).into_iter().flatten().copied();
+            let damage = match self.file(tree, file, chunks, list.is_marked()) {
+                Ok(Finding::Right) => continue,
+                Ok(Finding::Misnamed(_)) => {
+                    misnamed = true;
+                    continue;
+                }
+                Ok(Finding::Damaged(reason)) => reason,
+                Err(error) => error.to_string(),
+            };
+            return Ok(Some(format!("{:?}: {damage}", String::from_utf8_lossy(&file.path))));
+        }
+        if misnamed && self.options.repair {
+            // The layer is what its DiffID says; what a TOC said of it was not true.
+            if let Err(error) = self.inner.examine(id, &mut Pace::full()) {
+                tracing::warn!(layer = id, %error, "digests that its TOC named wrongly stay in its list");
             }
         }
         Ok(None)
     }
 
-    fn file(&mut self, tree: &Dir, path: &[u8], size: u64, digest: &Digest) -> io::Result<()> {
-        let other = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        let mut file = tree.open_file_beneath(path, Mounts::One)?;
+    fn file<'a>(
+        &mut self,
+        tree: &Dir,
+        listed: &NewFile,
+        chunks: impl IntoIterator<Item = &'a NewChunk>,
+        marked: bool,
+    ) -> io::Result<Finding> {
+        let mut file = tree.open_file_beneath(&listed.path, Mounts::One)?;
         let len = file.metadata()?.len();
-        if len != size {
-            return Err(other(format!("it has {len} bytes, not {size}")));
+        if !self.options.contents || len != listed.size {
+            return proof::compare(&file, listed, (listed.digest, len), [], marked);
         }
-        if self.options.contents {
-            let (found, read) = tree::digest(&mut file, |_| Ok(()))?;
-            self.so_far.bytes += read;
-            if found != *digest {
-                return Err(other(format!("it has digest {found}, not {digest}")));
-            }
-        }
-        Ok(())
+        let (found, read) = tree::digest(&mut file, |_| Ok(()))?;
+        self.so_far.bytes += read;
+        proof::compare(&file, listed, (found, read), chunks, marked)
     }
 
     /// A layer with wrong files is no donor any more, and goes if nobody uses it.

@@ -64,8 +64,12 @@ fn layer(store: &Store, name: &str) -> LayerPin {
     let staging = store.stage().unwrap();
     std::fs::create_dir(staging.fs().join("opt")).unwrap();
     std::fs::write(staging.fs().join("opt/file"), name).unwrap();
-    let file =
-        NewFile { path: b"opt/file".to_vec(), digest: Digest::of(name.as_bytes()), size: name.len() as u64 };
+    let file = NewFile {
+        path: b"opt/file".to_vec(),
+        digest: Digest::of(name.as_bytes()),
+        size: name.len() as u64,
+        proven: true,
+    };
     let new = NewLayer {
         diff_id: Digest::of(name.as_bytes()),
         flavour: Flavour::Upper,

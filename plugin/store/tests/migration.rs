@@ -15,7 +15,7 @@ use chunked_store::{
 use rusqlite::Connection;
 
 /// What each version of `state.db` added to the one before.
-const STATE: [&str; 3] = [
+const STATE: [&str; 4] = [
     "CREATE TABLE ids (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL);
      INSERT INTO ids VALUES (1, 1);
      CREATE TABLE layers (
@@ -51,12 +51,14 @@ const STATE: [&str; 3] = [
     "ALTER TABLE layers ADD COLUMN origins TEXT NOT NULL DEFAULT '';",
     "ALTER TABLE layers ADD COLUMN shared_bytes  INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE layers ADD COLUMN shared_inodes INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE layers ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;",
 ];
 /// Columns of `layers` that each version added.
-const LAYER_COLUMNS: [&str; 3] = [
+const LAYER_COLUMNS: [&str; 4] = [
     "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created, used",
     ", origins",
     ", shared_bytes, shared_inodes",
+    ", damaged",
 ];
 
 /// `index.db` of the second version, and its rows from a layer's files.
@@ -80,6 +82,12 @@ const INDEX_3: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE layers (id INTEGER PRIMARY KEY, files INTEGER NOT NULL, chunks INTEGER NOT NULL) STRICT;
     PRAGMA user_version = 3;";
+/// What the fourth version added.
+const INDEX_4: &str = "
+    ALTER TABLE layers ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
+    PRAGMA user_version = 4;";
+/// Bytes of a list before its first record.
+const BEFORE: [i64; 5] = [0, 16, 24, 24, 25];
 
 fn open(root: &Path) -> Store {
     let keep = Keep { min_age: Duration::MAX, ..Keep::default() };
@@ -101,7 +109,7 @@ fn layer(store: &Store, name: &str) -> LayerPin {
     let staging = store.stage().unwrap();
     let file = |path: &str, content: &[u8]| {
         fs::write(staging.fs().join(path), content).unwrap();
-        NewFile { path: path.into(), digest: Digest::of(content), size: content.len() as u64 }
+        NewFile { path: path.into(), digest: Digest::of(content), size: content.len() as u64, proven: true }
     };
     let files = vec![file("small", name.as_bytes()), file("large", &large())];
     let new = NewLayer {
@@ -148,7 +156,7 @@ fn age_state(path: &Path, version: usize) {
     replace(path, &old);
 }
 
-/// Puts the index's rows into one of version 2 or 3 over a list of this version, `files` being digest, size and path
+/// Puts the index's rows into one of version 2, 3 or 4 over a list of this version, `files` being digest, size and path
 /// of each.
 fn age_index(path: &Path, version: i64, list: u8, layer: u64, files: &[(Digest, u64, &str)]) {
     let old = path.with_extension("old");
@@ -163,12 +171,19 @@ fn age_index(path: &Path, version: i64, list: u8, layer: u64, files: &[(Digest, 
             db.execute("INSERT INTO layers VALUES (?1)", [layer]).unwrap();
         } else {
             db.execute("ATTACH ?1 AS now", [path.to_str().unwrap()]).unwrap();
-            let earlier = if list == 1 { 8 } else { 0 };
+            // Records of files had a byte less, and those of chunks, too.
+            let earlier = BEFORE[4] - BEFORE[usize::from(list)];
             db.execute_batch(&format!(
-                "INSERT INTO files SELECT key, layer, at - {earlier} FROM now.files;
-                 INSERT INTO layers SELECT id, files, 0 FROM now.layers;",
+                "INSERT INTO files SELECT key, layer, at - {earlier} - row_number() OVER (ORDER BY at) + 1 FROM now.files;
+                 INSERT INTO chunks SELECT key, layer, at - {earlier} - (SELECT count(*) FROM now.files)
+                     - row_number() OVER (ORDER BY at) + 1 FROM now.chunks;
+                 INSERT INTO layers SELECT id, files, chunks FROM now.layers;",
             ))
             .unwrap();
+            if version == 4 {
+                db.execute_batch(INDEX_4).unwrap();
+                db.execute("UPDATE layers SET cut = chunks > 0", []).unwrap();
+            }
         }
     }
     replace(path, &old);
@@ -181,11 +196,29 @@ fn replace(path: &Path, with: &Path) {
     fs::rename(with, path).unwrap();
 }
 
-/// Writes the list as version 1 or 2 did. Version 1 had no length before the records.
+/// Writes the list as version 1, 2 or 3 did. None had flags, and version 1 had no length before the records, nor chunks.
 fn age_list(path: &Path, version: u8) {
     let now = fs::read(path).unwrap();
-    let records = &now[if version == 1 { 24 } else { 16 }..now.len() - 32];
-    let mut old = [format!("chunked-files-{version}\n").as_bytes(), records].concat();
+    let number = |at: usize| u64::from_le_bytes(now[at..at + 8].try_into().unwrap());
+    let first = usize::try_from(BEFORE[4]).unwrap();
+    let chunks = first + usize::try_from(number(17)).unwrap();
+    let before = usize::try_from(BEFORE[usize::from(version)]).unwrap();
+    let (mut records, mut moved, mut at) = (Vec::new(), std::collections::HashMap::new(), first);
+    while at < chunks {
+        moved.insert(at as u64, (before + records.len()) as u64);
+        let path = usize::from(u16::from_le_bytes(now[at + 40..at + 42].try_into().unwrap()));
+        records.extend([&now[at..at + 42], &now[at + 43..at + 43 + path]].concat());
+        at += 43 + path;
+    }
+    let mut old = format!("chunked-files-{version}\n").into_bytes();
+    if version > 1 {
+        old.extend((records.len() as u64).to_le_bytes());
+    }
+    old.extend(records);
+    for at in (chunks..now.len() - 32).step_by(57) {
+        old.extend(&now[at..at + 48]);
+        old.extend(moved[&number(at + 48)].to_le_bytes());
+    }
     old.extend(*Digest::of(&old).as_bytes());
     fs::write(path, old).unwrap();
 }
@@ -236,6 +269,10 @@ fn opens(state: usize, index: i64, list: u8, lost: bool) {
     let store = open(root);
     let pin = layer(&store, "l");
     let committed = adopt(&store, &pin, "l");
+    if list > 2 {
+        // Since then, large files are cut in the background.
+        assert_eq!(store.complete_index().unwrap(), 1, "{what}");
+    }
     fs::write(create(&store, "container", Some(&committed.name)).join("written"), "by a container").unwrap();
     let (id, before) = (pin.id().get(), store.snapshots().unwrap());
     let dir = pin.fs().parent().unwrap().to_owned();
@@ -279,13 +316,16 @@ fn opens(state: usize, index: i64, list: u8, lost: bool) {
         let own = if state > 2 { 499_000 } else { 500_000 };
         assert_eq!(layers[0].own.bytes, own, "{what}");
         assert!(store.layer(&Digest::of(b"l"), Flavour::Base).unwrap().is_some(), "{what}");
-        if start == 1 && index == 3 {
-            assert!(store.lookup(&[small, whole]).iter().all(Option::is_some), "{what}: usable at once");
+        if start == 1 && index >= 3 {
+            let donors = store.lookup(&[small, whole]);
+            assert!(donors.iter().flatten().count() == 2, "{what}: usable at once");
+            assert!(donors.iter().flatten().all(|donor| !donor.proven), "{what}: but nobody proved them");
         }
         // Files that the index lacks, and chunks.
         let filled = store.complete_index().unwrap();
         assert_eq!(filled > 0, start == 1, "{what}");
-        assert!(store.lookup(&[small, whole]).iter().all(Option::is_some), "{what}");
+        let donors = store.lookup(&[small, whole]);
+        assert!(donors.iter().flatten().filter(|donor| donor.proven).count() == 2, "{what}");
         assert!(store.lookup_chunks(&chunks()).iter().all(Option::is_some), "{what}");
         assert_eq!(store.counts().unwrap().indexed_files, 2, "{what}");
         let index = Connection::open(root.join("index.db")).unwrap();
@@ -304,8 +344,8 @@ fn opens(state: usize, index: i64, list: u8, lost: bool) {
 
 #[test]
 fn stores_of_all_earlier_versions_open_with_everything_in_them() {
-    for (index, list) in [(2, 1), (3, 1), (3, 2)] {
-        for state in 1..=3 {
+    for (index, list) in [(2, 1), (3, 1), (3, 2), (4, 2), (4, 3)] {
+        for state in 1..=4 {
             opens(state, index, list, false);
         }
     }
@@ -313,7 +353,7 @@ fn stores_of_all_earlier_versions_open_with_everything_in_them() {
 
 #[test]
 fn their_layers_come_back_when_the_state_database_is_lost() {
-    for state in [1, 3] {
+    for state in [1, 3, 4] {
         opens(state, 3, 2, true);
     }
 }

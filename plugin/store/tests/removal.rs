@@ -83,6 +83,7 @@ fn build(store: &Store, layer: u64) -> (LayerPin, usize) {
         path: format!("f{n}").into_bytes(),
         digest: *digest,
         size: *size,
+        proven: true,
     };
     let new = NewLayer {
         diff_id: diff_id(layer),

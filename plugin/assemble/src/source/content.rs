@@ -1,5 +1,6 @@
 //! Where a file's bytes come from.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,8 +43,25 @@ pub struct Donor {
     /// It was just written, and may be on its way to the disk: sharing a small file's blocks would wait for that.
     pub fresh: bool,
     /// Check the content against the digest now. Otherwise the DiffID alone proves it, and a mismatch there is
-    /// found by a second run with this set.
+    /// found by a second run with this set. Must be set unless somebody hashed the donor's bytes before.
     pub check: bool,
+    /// Who named the donor.
+    pub lender: Option<Arc<dyn Lender>>,
+}
+
+/// Who says which contents a layer's files have. Called by workers.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// Told that the file at `path` does not hold what it was said to hold.
+    fn refuted(&self, path: &[u8], reason: &str);
+}
+
+impl Donor {
+    /// Tells who named it that it is not what was said.
+    pub(crate) fn refute(&self, reason: &str) {
+        if let Some(lender) = &self.lender {
+            lender.refuted(&self.path, reason);
+        }
+    }
 }
 
 /// Content of a regular file.

@@ -20,36 +20,41 @@ use crate::work::progress::Progress;
 const SMALL: u64 = 1 << 20;
 
 impl Taking<'_, Donor> {
-    pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
-        let part = match self.take() {
-            Ok(part) => part,
-            Err(Failed::Ours(error)) => return Err(error),
-            Err(Failed::Bad(reason)) => {
-                return self.spare.make(self.job, self.size, &reason, parts, self.progress);
+    /// Gives the digest of its bytes, if they were hashed in one go, now or before.
+    pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<Option<Digest>, AssembleError> {
+        let reason = match self.take() {
+            Ok(part) => {
+                parts.push(part);
+                return Ok(self.digest);
             }
+            Err(Failed::Ours(error)) => return Err(error),
+            Err(Failed::Refuted(reason)) => {
+                self.source.refute(&reason);
+                reason
+            }
+            Err(Failed::Unreadable(reason)) => reason,
         };
-        parts.push(part);
-        Ok(())
+        self.spare.make(self.job, self.size, &reason, parts, self.progress)
     }
 
     fn take(&self) -> Result<Part, Failed> {
         let file = self.source.root.open_file(&self.source.path)?;
         let meta = file.metadata()?;
         if meta.len() != self.size {
-            return Err(Failed::Bad(format!("it has {} bytes, not {}", meta.len(), self.size)));
+            return Err(Failed::Refuted(format!("it has {} bytes, not {}", meta.len(), self.size)));
         }
         if self.size <= SMALL { self.small(&file, &meta) } else { self.large(file, &meta) }
     }
 
     fn wrong_digest(&self, found: Digest) -> Result<(), Failed> {
-        if self.digest == Some(found) { Ok(()) } else { Err(Failed::Bad("it has another digest".into())) }
+        if self.digest == Some(found) { Ok(()) } else { Err(Failed::Refuted("it has another digest".into())) }
     }
 
     fn small(&self, donor: &File, meta: &Metadata) -> Result<Part, Failed> {
         let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
         (&mut &*donor).take(self.size + 1).read_to_end(&mut data)?;
         if data.len() as u64 != self.size {
-            return Err(Failed::Bad("its length changed while it was read".into()));
+            return Err(Failed::Refuted("its length changed while it was read".into()));
         }
         if self.source.check {
             self.wrong_digest(Digest::of(&data))?;
@@ -74,7 +79,7 @@ impl Taking<'_, Donor> {
         let file = self.job.create()?;
         match copy_sparse(&file, &donor, self.size) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(Failed::Bad("its length changed while it was copied".into()));
+                return Err(Failed::Refuted("its length changed while it was copied".into()));
             }
             done => done.map_err(AssembleError::io(&self.job.path, "copying the donor"))?,
         }

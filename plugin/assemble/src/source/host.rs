@@ -36,18 +36,21 @@ pub trait Foreign: fmt::Debug + Send + Sync {
 }
 
 impl Taking<'_, dyn Foreign> {
-    pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
-        match self.take() {
+    /// Gives the digest of its bytes, if they were hashed in one go.
+    pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<Option<Digest>, AssembleError> {
+        let reason = match self.take() {
             Ok(part) => {
                 parts.push(part);
-                Ok(())
+                return Ok(self.digest);
             }
-            Err(Failed::Ours(error)) => Err(error),
-            Err(Failed::Bad(reason)) => {
+            Err(Failed::Ours(error)) => return Err(error),
+            Err(Failed::Refuted(reason)) => {
                 self.source.spoiled();
-                self.spare.make(self.job, self.size, &reason, parts, self.progress)
+                reason
             }
-        }
+            Err(Failed::Unreadable(reason)) => reason,
+        };
+        self.spare.make(self.job, self.size, &reason, parts, self.progress)
     }
 
     fn take(&self) -> Result<Part, Failed> {
@@ -65,7 +68,7 @@ impl Taking<'_, dyn Foreign> {
         if self.digest == Some(found) {
             Ok(())
         } else {
-            Err(Failed::Bad("its copy has another digest".into()))
+            Err(Failed::Refuted("its copy has another digest".into()))
         }
     }
 
@@ -87,7 +90,7 @@ impl Taking<'_, dyn Foreign> {
         let io = || AssembleError::io(&self.job.path, "reading back the clone");
         let len = file.metadata().map_err(io())?.len();
         if len != self.size {
-            return Err(Failed::Bad(format!("it has {len} bytes, not {}", self.size)));
+            return Err(Failed::Refuted(format!("it has {len} bytes, not {}", self.size)));
         }
         let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; BUFFER], 0);
         loop {

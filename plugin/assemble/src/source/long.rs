@@ -19,7 +19,7 @@ use crate::source::promise::Promise;
 use crate::source::twin::LargeTwin;
 use crate::work::dispatcher::Dispatcher;
 use crate::work::job::Job;
-use crate::work::progress::{Progress, Stored};
+use crate::work::progress::{Progress, Proof, Stored};
 
 /// Bytes that one worker decodes and writes at a time.
 const GROUP: u64 = 1 << 20;
@@ -69,6 +69,9 @@ pub struct LongFile<'a> {
     dispatcher: &'a mut Dispatcher,
     file: Arc<BigFile>,
     digest: Digest,
+    /// The digest of the first piece as it was checked, and the number of pieces so far.
+    first: Option<Digest>,
+    pieces: u64,
     group: Vec<FilePiece>,
     weight: u64,
     /// Where the group begins in the file.
@@ -77,7 +80,7 @@ pub struct LongFile<'a> {
 
 impl<'a> LongFile<'a> {
     pub(crate) fn new(dispatcher: &'a mut Dispatcher, file: Arc<BigFile>, digest: Digest) -> Self {
-        Self { dispatcher, file, digest, group: Vec::new(), weight: 0, offset: 0 }
+        Self { dispatcher, file, digest, first: None, pieces: 0, group: Vec::new(), weight: 0, offset: 0 }
     }
 
     /// Adds the next piece, which is at hand. Unless it is a hole, it must not exceed [`crate::MAX_BUFFERED`].
@@ -86,8 +89,14 @@ impl<'a> LongFile<'a> {
     /// [`AssembleError`] of any worker so far.
     pub fn piece(&mut self, piece: FilePiece) -> Result<(), AssembleError> {
         self.weight += piece.weight();
+        self.count(piece.proven());
         self.group.push(piece);
         if self.weight >= GROUP || self.group.len() >= 256 { self.flush() } else { Ok(()) }
+    }
+
+    fn count(&mut self, proven: Option<Digest>) {
+        self.first = if self.pieces == 0 { proven } else { self.first };
+        self.pieces += 1;
     }
 
     /// Adds the next piece, a long one, decoding `compressed` here and now; then `promise` is kept.
@@ -101,6 +110,7 @@ impl<'a> LongFile<'a> {
         promise: Option<Promise>,
     ) -> Result<(), AssembleError> {
         self.flush()?;
+        self.count(piece.digest);
         let path = self.file.job.path.clone();
         let (file, dispatcher) = (&self.file, &*self.dispatcher);
         let mut offset = self.offset;
@@ -168,7 +178,9 @@ impl<'a> LongFile<'a> {
         if self.offset != self.file.size {
             return Err(AssembleError::entry(path, "its pieces do not add up to its size"));
         }
-        let stored = Stored { path: path.clone(), digest: self.digest, size: self.file.size };
+        let known = self.first.filter(|_| self.pieces == 1);
+        let proof = Proof::of(known, self.digest);
+        let stored = Stored { path: path.clone(), digest: self.digest, size: self.file.size, proof };
         self.dispatcher.progress.stored(stored);
         *self.file.promises.lock() = promises;
         self.file.leave(&self.dispatcher.progress)
@@ -250,7 +262,8 @@ impl Pending {
         if let Some(donor) = donor {
             progress.twin(LargeTwin::new(&self.file.job, donor));
         }
-        progress.stored(Stored { path: self.file.job.path.clone(), digest, size });
+        let path = self.file.job.path.clone();
+        progress.stored(Stored { path, digest, size, proof: Proof::Whole });
         Ok(())
     }
 }

@@ -10,10 +10,11 @@ use chunked_linux::{Dir, copy_range};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::source::content::FetchedPiece;
+use crate::source::content::{FetchedPiece, Lender};
 use crate::source::decode::{MAX_BUFFERED, decode};
 use crate::source::promise::{Made, Promise, Promised};
 use crate::source::refetch::{Refetch, SparePiece};
+use crate::source::taking::refutes;
 use crate::work::job::Job;
 use crate::work::progress::Progress;
 
@@ -55,6 +56,8 @@ pub enum Chunk {
         offset: u64,
         /// See [`crate::Donor::may_share`].
         may_share: bool,
+        /// See [`crate::Donor::lender`].
+        lender: Option<Arc<dyn Lender>>,
     },
     /// It comes earlier in this layer.
     Repeat(Promised),
@@ -74,6 +77,14 @@ impl FilePiece {
         matches!(self, Self::Fetched(FetchedPiece { frames: None, .. }, _))
     }
 
+    /// The digest that its bytes are compared with; those of a hole are not.
+    pub(crate) fn proven(&self) -> Option<Digest> {
+        match self {
+            Self::Fetched(piece, _) => piece.frames.as_ref().and(piece.digest),
+            Self::Local(piece) => piece.spare.blob.and(piece.spare.described.digest),
+        }
+    }
+
     /// Bytes that it holds in memory when it is decoded.
     pub(crate) fn weight(&self) -> u64 {
         match self {
@@ -90,6 +101,8 @@ struct Run {
     /// May its blocks be shared? Not those of a file that may have a writer, or was just written: that would wait for
     /// the disk.
     may_share: bool,
+    /// Who says that the pieces are there.
+    lender: Option<Arc<dyn Lender>>,
     len: u64,
     pieces: Vec<LocalPiece>,
 }
@@ -99,6 +112,12 @@ impl Run {
         Arc::ptr_eq(&self.made.root, root)
             && *self.made.path == *path
             && self.made.offset + self.len == offset
+    }
+
+    fn refuted(&self, reason: &str) {
+        if let Some(lender) = &self.lender {
+            lender.refuted(&self.made.path, reason);
+        }
     }
 }
 
@@ -122,15 +141,15 @@ fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
         };
         match &local.chunk {
             Chunk::Repeat(promised) => steps.push(Step::Repeat(promised.clone(), local)),
-            Chunk::Donor { root, path, offset, may_share } => match steps.last_mut() {
+            Chunk::Donor { root, path, offset, may_share, lender } => match steps.last_mut() {
                 Some(Step::Run(run)) if run.continues(root, path, *offset) => {
                     run.len += local.spare.described.len;
                     run.pieces.push(local);
                 }
                 _ => {
                     let made = Made { root: Arc::clone(root), path: Arc::clone(path), offset: *offset };
-                    let len = local.spare.described.len;
-                    steps.push(Step::Run(Run { made, may_share: *may_share, len, pieces: vec![local] }));
+                    let (len, may_share, lender) = (local.spare.described.len, *may_share, lender.clone());
+                    steps.push(Step::Run(Run { made, may_share, lender, len, pieces: vec![local] }));
                 }
             },
         }
@@ -169,7 +188,8 @@ impl Target<'_> {
                     // What it repeats was handed to the workers before, so that one of them is on it.
                     match promised.wait() {
                         Some(made) => {
-                            self.run(&Run { made, may_share: false, len, pieces: vec![piece] }, at, parts)?;
+                            let run = Run { made, may_share: false, lender: None, len, pieces: vec![piece] };
+                            self.run(&run, at, parts)?;
                         }
                         None => self.refetch(&piece, at, "what it repeats was not made", parts)?,
                     }
@@ -210,6 +230,9 @@ impl Target<'_> {
             Ok(read) => read,
             Err(error) => {
                 let reason = error.to_string();
+                if refutes(&error) {
+                    run.refuted(&reason);
+                }
                 return self.each(run, at, parts, |_| Some(reason.clone()), &Bytes::new());
             }
         };
@@ -223,6 +246,7 @@ impl Target<'_> {
             from = to;
         }
         if bad.contains(&true) {
+            run.refuted("a part of it has another digest");
             let reason = |index: usize| bad.get(index)?.then(|| "it has another digest".to_owned());
             return self.each(run, at, parts, reason, &bytes);
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use chunked_core::ByteRange;
+use chunked_core::{ByteRange, Digest};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
@@ -95,7 +95,7 @@ impl SparePiece {
 
 impl Spare {
     /// Makes the file of `job` from fetched pieces; what a bad donor left of it is removed. `reason`: what was
-    /// wrong with the donor.
+    /// wrong with the donor. Gives the digest of its bytes, if they were hashed in one go.
     pub(crate) fn make(
         &self,
         job: &Job,
@@ -103,14 +103,15 @@ impl Spare {
         reason: &str,
         parts: &mut Vec<Part>,
         progress: &Progress,
-    ) -> Result<(), AssembleError> {
+    ) -> Result<Option<Digest>, AssembleError> {
         self.from.spoiled(&job.path, reason);
         progress.spend_spare(&job.path, reason)?;
         job.remove()?;
         let file = job.create()?;
         file.set_len(size).map_err(AssembleError::io(&job.path, "setting the file's length"))?;
         let mut at = 0;
-        for piece in self.from.pieces(self.file) {
+        let pieces = self.from.pieces(self.file);
+        for piece in &pieces {
             piece.write(&*self.from, &job.path, &file, at)?;
             at += piece.described.len;
         }
@@ -119,6 +120,10 @@ impl Spare {
         }
         job.finish(&file)?;
         parts.push(Part::File { file, start: 0, len: size });
-        Ok(())
+        match pieces.as_slice() {
+            // The bytes of a hole are not looked at.
+            [only] if only.blob.is_some() => Ok(only.described.digest),
+            _ => Ok(None),
+        }
     }
 }

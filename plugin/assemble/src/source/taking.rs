@@ -21,8 +21,10 @@ pub(crate) struct Taking<'a, S: ?Sized> {
 
 /// Why a source gave nothing.
 pub(crate) enum Failed {
-    /// It is bad, for this reason.
-    Bad(String),
+    /// It does not hold what it was said to hold, for this reason.
+    Refuted(String),
+    /// It cannot be read just now, for this reason: that says nothing about what it holds.
+    Unreadable(String),
     /// Our own file could not be made.
     Ours(AssembleError),
 }
@@ -36,6 +38,13 @@ impl From<AssembleError> for Failed {
 /// Of the source: errors of our own files are [`AssembleError`]s.
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        Self::Bad(error.to_string())
+        if refutes(&error) { Self::Refuted(error.to_string()) } else { Self::Unreadable(error.to_string()) }
     }
+}
+
+/// Does this error of opening or reading a source mean that it is not what it was? Running out of descriptors or memory
+/// does not.
+pub(crate) fn refutes(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof | InvalidInput)
 }

@@ -68,8 +68,13 @@ pub(crate) fn adopt(
     let Ok(file) = donor.root.open_file(&donor.path) else { return Ok(false) };
     let Ok(meta) = file.metadata() else { return Ok(false) };
     let len: u64 = data.iter().map(|part| part.len() as u64).sum();
-    if meta.len() != len || !equals(&file, data).unwrap_or(false) {
-        return Ok(false);
+    match equals(&file, data) {
+        Ok(true) if meta.len() == len => {}
+        Ok(_) => {
+            donor.refute("it has other bytes");
+            return Ok(false);
+        }
+        Err(_) => return Ok(false),
     }
     crate::source::donor::share(job, donor, &file, &meta, progress)
 }
@@ -114,7 +119,11 @@ impl LargeTwin {
         let Ok(donor) = self.donor.root.open_file(&self.donor.path) else { return Ok(()) };
         let ours = root.open_file_to_write(&self.path)?;
         let (theirs, own) = (donor.metadata()?, ours.metadata()?);
-        if theirs.len() != own.len() || theirs.ino() == own.ino() || !same_bytes(&ours, &donor)? {
+        if theirs.ino() == own.ino() {
+            return Ok(());
+        }
+        if theirs.len() != own.len() || !same_bytes(&ours, &donor)? {
+            self.donor.refute("it has other bytes");
             return Ok(());
         }
         if !self.donor.may_share {

@@ -16,7 +16,7 @@ use crate::source::pieces::{FilePiece, Target};
 use crate::source::refetch::Spare;
 use crate::source::taking::Taking;
 use crate::source::twin;
-use crate::work::progress::{Progress, Stored};
+use crate::work::progress::{Progress, Proof, Stored};
 
 /// One entry to make, in a directory that exists.
 #[derive(Debug)]
@@ -125,8 +125,8 @@ impl Job {
         progress: &Progress,
     ) -> Result<(), AssembleError> {
         let What::File { size, digest: Some(digest), .. } = self.what else { return Ok(()) };
-        spare.make(&self, size, "nobody made it", parts, progress)?;
-        progress.stored(Stored { path: self.path.clone(), digest, size });
+        let known = spare.make(&self, size, "nobody made it", parts, progress)?;
+        progress.stored(Stored { path: self.path.clone(), digest, size, proof: Proof::of(known, digest) });
         Ok(())
     }
 
@@ -151,11 +151,12 @@ impl Job {
         parts: &mut Vec<Part>,
         progress: &Progress,
     ) -> Result<(), AssembleError> {
-        let (known, promises) = match content {
+        // What its bytes were found to have, and what they are said to have.
+        let (known, digest, promises) = match content {
             Content::Inline { data, .. } if data.is_empty() && sparse.is_none() => {
                 let file = self.create()?;
                 self.finish(&file)?;
-                (None, Vec::new())
+                (None, None, Vec::new())
             }
             Content::Inline { data, twin } => {
                 let adopted = match &twin {
@@ -168,30 +169,39 @@ impl Job {
                     self.finish(&file)?;
                 }
                 let digest = digest.or_else(|| sparse.is_none().then(|| twin::digest_of(&data)));
-                (digest, Vec::new())
+                (digest, digest, Vec::new())
             }
             Content::Pieces { pieces, promises } => {
                 let file = self.create()?;
+                let known = match pieces.as_slice() {
+                    [only] => only.proven(),
+                    _ => None,
+                };
                 if pieces.iter().any(FilePiece::may_leave_a_hole) {
                     file.set_len(size).map_err(self.io("setting the file's length"))?;
                 }
                 Target { file: &file, job: self, progress }.pieces(pieces, 0, parts)?;
                 self.finish(&file)?;
-                (digest, promises)
+                (known, digest, promises)
             }
             Content::Donor(donor, spare) => {
                 let (source, spare) = (&donor, &spare);
-                Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
-                (digest, Vec::new())
+                let known = Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
+                (known, digest, Vec::new())
             }
             Content::Foreign(source, spare) => {
                 let (source, spare) = (&*source, &spare);
-                Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
-                (digest, Vec::new())
+                let known = Taking { job: self, source, spare, size, digest, progress }.run(parts)?;
+                (known, digest, Vec::new())
             }
         };
-        if let (Some(digest), true) = (known, size > 0) {
-            progress.stored(Stored { path: self.path.clone(), digest, size });
+        if let (Some(digest), true) = (digest, size > 0) {
+            progress.stored(Stored {
+                path: self.path.clone(),
+                digest,
+                size,
+                proof: Proof::of(known, digest),
+            });
         }
         for promise in promises {
             promise.keep(&progress.made(&self.path, 0));

@@ -20,6 +20,25 @@ pub struct Stored {
     pub digest: Digest,
     /// Bytes.
     pub size: u64,
+    /// What of it was hashed.
+    pub proof: Proof,
+}
+
+/// Which digests of a file were computed from its bytes. The DiffID proves that the bytes are the image's, but not that
+/// they have the digest that a TOC names for the whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The whole file: [`Stored::digest`] is the digest of its bytes.
+    Whole,
+    /// Each of its pieces alone: [`Stored::digest`] is what the TOC says.
+    Pieces,
+}
+
+impl Proof {
+    /// Of a file whose bytes have the digest `known`, if they were hashed in one go, and are said to have `digest`.
+    pub(crate) fn of(known: Option<Digest>, digest: Digest) -> Self {
+        if known == Some(digest) { Self::Whole } else { Self::Pieces }
+    }
 }
 
 /// A layer's tree, complete in staging.

@@ -15,7 +15,7 @@ fn fill(store: &Store, layer: u32) {
     let file = |file: u32| {
         let (digest, size) = key(layer, file);
         let path = format!("usr/lib/node_modules/package{}/dist/module{file}.js", file / 50);
-        NewFile { path: path.into_bytes(), digest, size }
+        NewFile { path: path.into_bytes(), digest, size, proven: true }
     };
     let new = NewLayer {
         diff_id: Digest::of(&[1, u8::try_from(layer).unwrap()]),

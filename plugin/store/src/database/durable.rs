@@ -18,8 +18,14 @@ const DELAY: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_millis(500);
 /// Commits in the log worth a checkpoint in a quiet moment.
 const CHECKPOINT_QUIET: u64 = 200;
-/// Commits in the log that force a checkpoint under load (a commit is some five pages of 4 KiB).
-const CHECKPOINT_FORCED: u64 = 4000;
+/// Length of the log, in bytes, that forces a checkpoint under load: some 400 commits.
+const CHECKPOINT_FORCED: u64 = 8 << 20;
+/// Length of the log at which whoever writes makes the checkpoint, because the thread does not keep up.
+const CHECKPOINT_NOW: u64 = 32 << 20;
+/// How long a checkpoint waits for those who read, with the writers held.
+const READERS: Duration = Duration::from_millis(250);
+/// Pause after a checkpoint that readers prevented.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The thread that syncs the write-ahead log; stopped, after a last sync, when dropped.
 #[derive(Debug)]
@@ -82,6 +88,15 @@ impl WalSync {
         self.shared.wake.notify_one();
     }
 
+    /// Shortens the log, if the thread did not come to it for too long. `writer` is the connection that writes.
+    pub(super) fn keep_up(&self, writer: &Connection) {
+        if self.shared.len() >= CHECKPOINT_NOW
+            && let Err(error) = restart(writer)
+        {
+            tracing::warn!(%error, "the log of the state database is long, and cannot be shortened now");
+        }
+    }
+
     /// Returns when all commits noted so far are on disk.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.shared.sync()
@@ -114,18 +129,24 @@ impl Shared {
         Ok(())
     }
 
+    /// Bytes of the log: all of them are in use, because starting it anew truncates it.
+    fn len(&self) -> u64 {
+        self.wal.metadata().map_or(0, |meta| meta.len())
+    }
+
     fn next(&self) -> Turn {
         let mut state = self.state.lock();
         loop {
             let pending = state.written - state.checkpointed;
+            // Before the next sync: under load there is always one to make.
+            if pending > 0 && !state.stop && self.len() >= CHECKPOINT_FORCED {
+                return Turn::Checkpoint;
+            }
             if state.written > state.synced {
                 return if state.stop { Turn::Stop } else { Turn::Sync };
             }
             if state.stop {
                 return Turn::Stop;
-            }
-            if pending >= CHECKPOINT_FORCED {
-                return Turn::Checkpoint;
             }
             if pending < CHECKPOINT_QUIET {
                 self.wake.wait(&mut state);
@@ -149,11 +170,17 @@ fn run(shared: &Shared, write: &Mutex<Connection>, checkpoint: &Connection) {
             Turn::Checkpoint => {
                 let written = shared.state.lock().written;
                 let started = Instant::now();
-                if let Err(error) = move_log(write, checkpoint) {
-                    tracing::warn!(%error, "checkpoint of the state database failed, next try later");
+                match move_log(write, checkpoint) {
+                    Ok(true) => {
+                        tracing::debug!(took = ?started.elapsed(), "checkpointed the state database");
+                        shared.state.lock().checkpointed = written;
+                    }
+                    Ok(false) => std::thread::sleep(AGAIN),
+                    Err(error) => {
+                        tracing::warn!(%error, "checkpoint of the state database failed, next try later");
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
                 }
-                tracing::debug!(took = ?started.elapsed(), "checkpointed the state database");
-                shared.state.lock().checkpointed = written;
             }
             Turn::Stop => {
                 if let Err(error) = shared.sync() {
@@ -167,12 +194,22 @@ fn run(shared: &Shared, write: &Mutex<Connection>, checkpoint: &Connection) {
 
 /// Moves the log into the database beside the running writers, then, for a few milliseconds with the
 /// writers held, the rest; and starts the log anew with a write of our own. That first write syncs the
-/// log's header, which a Commit of containerd would have to wait for otherwise.
-fn move_log(write: &Mutex<Connection>, checkpoint: &Connection) -> Result<(), rusqlite::Error> {
+/// log's header, which a Commit of containerd would have to wait for otherwise. False if readers prevented it.
+fn move_log(write: &Mutex<Connection>, checkpoint: &Connection) -> Result<bool, rusqlite::Error> {
     checkpoint.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    let writer = write.lock();
-    writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
-    touch(&writer)
+    restart(&write.lock())
+}
+
+/// Moves what is in the log into the database and starts the log anew; false if readers prevented it.
+fn restart(writer: &Connection) -> Result<bool, rusqlite::Error> {
+    writer.busy_timeout(READERS)?;
+    let busy = writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+    writer.busy_timeout(super::BUSY)?;
+    let done = !busy?;
+    if done {
+        touch(writer)?;
+    }
+    Ok(done)
 }
 
 fn touch(writer: &Connection) -> Result<(), rusqlite::Error> {

@@ -32,7 +32,8 @@ impl Index {
     }
 
     /// How many of these entries of a layer are not here. A layer that was never indexed lacks nothing: the indexer
-    /// comes to it, and to chunks that are only in the list; nor does one that is kept out.
+    /// comes to it, and to chunks that are only in the list; nor does one that is kept out, nor what nobody proved, which
+    /// is forgotten when some of it turns out wrong.
     pub(crate) fn lacking(&self, layer: u64, mut entries: Entries) -> usize {
         let mut lacking = 0;
         let result = self.check(|db| {
@@ -47,8 +48,11 @@ impl Index {
                 entries.chunks.clear();
             }
             for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
+                entries.retain(|entry| !entry.unproven);
                 entries.sort_unstable();
-                let sql = format!("SELECT 1 FROM {table} WHERE key = ?1 AND layer = ?2 AND at = ?3");
+                let sql = format!(
+                    "SELECT 1 FROM {table} WHERE key = ?1 AND unproven IN (0, 1) AND layer = ?2 AND at = ?3"
+                );
                 let mut statement = db.prepare(&sql)?;
                 for entry in entries.iter() {
                     lacking += usize::from(!statement.exists(params![entry.key, layer, entry.at])?);

@@ -10,14 +10,16 @@ use crate::layout::Layout;
 use crate::list::{self, Records};
 use crate::origins::Allowed;
 
-const FILES: &str = "SELECT layer, at FROM files WHERE key = ?1";
-const CHUNKS: &str = "SELECT layer, at FROM chunks WHERE key = ?1";
+const FILES: &str = "SELECT layer, at, unproven FROM files WHERE key = ?1 ORDER BY unproven, layer, at";
+const CHUNKS: &str = "SELECT layer, at, unproven FROM chunks WHERE key = ?1 ORDER BY unproven, layer, at";
 
 /// A file found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hit {
     pub(crate) layer: u64,
     pub(crate) path: Vec<u8>,
+    /// Somebody computed the digest that it was found by.
+    pub(crate) proven: bool,
 }
 
 /// A row that may be the wanted content.
@@ -27,21 +29,22 @@ struct Candidate {
     wanted: usize,
     layer: u64,
     at: u64,
+    unproven: bool,
 }
 
 impl Index {
     /// For each wanted content a file in one of the `allowed` layers; for one that is wanted several times
-    /// different files, as far as there are.
+    /// different files, as far as there are. What somebody proved comes first.
     pub(crate) fn files(
         &self,
         layout: &Layout,
         wanted: &[(Digest, u64)],
         allowed: &Allowed<'_>,
     ) -> Vec<Option<Hit>> {
-        self.look_up(layout, FILES, wanted, allowed, |records, layer, at, (digest, size)| {
-            let file = records.file(at)?;
+        self.look_up(layout, FILES, wanted, allowed, |records, row, (digest, size)| {
+            let file = records.file(row.at)?;
             let same = file.digest == *digest && file.size == *size;
-            Ok(same.then_some(Hit { layer, path: file.path }))
+            Ok(same.then_some(Hit { layer: row.layer, path: file.path, proven: !row.unproven }))
         })
     }
 
@@ -52,13 +55,13 @@ impl Index {
         wanted: &[(Digest, u64)],
         allowed: &Allowed<'_>,
     ) -> Vec<Option<(Hit, u64)>> {
-        self.look_up(layout, CHUNKS, wanted, allowed, |records, layer, at, (digest, size)| {
-            let chunk = records.chunk(at)?;
+        self.look_up(layout, CHUNKS, wanted, allowed, |records, row, (digest, size)| {
+            let chunk = records.chunk(row.at)?;
             if chunk.digest != *digest || chunk.size != *size {
                 return Ok(None);
             }
             let path = records.file(chunk.file)?.path;
-            Ok(Some((Hit { layer, path }, chunk.offset)))
+            Ok(Some((Hit { layer: row.layer, path, proven: !row.unproven }, chunk.offset)))
         })
     }
 
@@ -68,7 +71,7 @@ impl Index {
         sql: &str,
         wanted: &[(Digest, u64)],
         allowed: &Allowed<'_>,
-        read: impl Fn(&Records, u64, u64, &(Digest, u64)) -> io::Result<Option<T>>,
+        read: impl Fn(&Records, &Candidate, &(Digest, u64)) -> io::Result<Option<T>>,
     ) -> Vec<Option<T>> {
         let mut hits = vec![None; wanted.len()];
         let mut found = Ok(Vec::new());
@@ -92,7 +95,7 @@ impl Index {
                     continue;
                 };
                 if hit.is_none()
-                    && let Ok(Some(found)) = read(&records, candidate.layer, candidate.at, wanted)
+                    && let Ok(Some(found)) = read(&records, candidate, wanted)
                 {
                     *hit = Some(found);
                 }
@@ -123,12 +126,12 @@ fn candidates(
         let mut rows = statement.query(params![key])?;
         let mut places = same.iter();
         while let Some(row) = rows.next()? {
-            let (layer, at) = (row.get(0)?, row.get(1)?);
+            let (layer, at, unproven) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if !allowed.contains(layer) {
                 continue;
             }
             let Some((_, wanted)) = places.next() else { break };
-            found.push(Candidate { wanted: *wanted, layer, at });
+            found.push(Candidate { wanted: *wanted, layer, at, unproven });
             if found.len() - first == same.len() {
                 break;
             }

@@ -44,7 +44,7 @@ fn digest(n: u32) -> Digest {
 }
 
 fn file(n: u32, path: &str) -> NewFile {
-    NewFile { path: path.as_bytes().to_vec(), digest: digest(n), size: u64::from(n) }
+    NewFile { path: path.as_bytes().to_vec(), digest: digest(n), size: u64::from(n), proven: true }
 }
 
 #[test]
@@ -81,13 +81,18 @@ fn a_content_wanted_often_gives_different_files() {
 #[test]
 fn chunks_are_another_key_space() {
     let bench = Bench::new();
-    let chunk =
-        |n: u32, offset| NewChunk { digest: digest(n), size: u64::from(n), path: b"big".to_vec(), offset };
+    let chunk = |n: u32, offset| NewChunk {
+        digest: digest(n),
+        size: u64::from(n),
+        path: b"big".to_vec(),
+        offset,
+        proven: true,
+    };
     bench.layer(3, &[file(5, "small"), file(100, "big")], &[chunk(60, 0), chunk(40, 60), chunk(5, 100)]);
     let allowed = allowed(&[3]);
     let wanted = [(digest(40), 40), (digest(40), 41), (digest(100), 100), (digest(5), 5)];
     let found = bench.index.chunks(&bench.layout, &wanted, &allowed);
-    let hit = |offset| Some((Hit { layer: 3, path: b"big".to_vec() }, offset));
+    let hit = |offset| Some((Hit { layer: 3, path: b"big".to_vec(), proven: true }, offset));
     assert_eq!(found, [hit(60), None, None, hit(100)]);
     assert_eq!(bench.files(&wanted, &[3])[..2], [None, None]);
     assert_eq!(bench.index.len(), (2, 3));
@@ -101,7 +106,7 @@ fn a_record_that_says_something_else_is_no_hit() {
     bench.layer(1, &[file(5, "a")], &[]);
     let list = bench.layout.snapshot(1).join(list::NAME);
     let good = std::fs::read(&list).unwrap();
-    for position in 24..24 + 40 {
+    for position in 25..25 + 40 {
         let mut bad = good.clone();
         bad[position] ^= 1;
         std::fs::write(&list, bad).unwrap();
@@ -124,6 +129,46 @@ fn fifty_thousand_look_ups_take_well_under_a_second() {
     assert!(bench.files(&wanted, &[3]).iter().all(Option::is_some));
     // Some 0.2 s on the slowest machine seen; the bound leaves room for a busy one.
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_somebody_proved_comes_first_and_lies_are_forgotten_alone() {
+    let bench = Bench::new();
+    let unproven = |n, path| NewFile { proven: false, ..file(n, path) };
+    let chunk = |n: u32, path: &str, proven| NewChunk {
+        digest: digest(n),
+        size: u64::from(n),
+        path: path.as_bytes().to_vec(),
+        offset: 0,
+        proven,
+    };
+    let of_liar = [file(4, "right"), unproven(5, "lie"), unproven(6, "other")];
+    bench.layer(1, &of_liar, &[chunk(3, "lie", true), chunk(2, "right", false)]);
+    bench.layer(2, &[file(5, "z")], &[]);
+    bench.layer(3, &[unproven(5, "later")], &[]);
+    let five = [(digest(5), 5)];
+    assert_eq!(bench.files(&five, &[1, 2, 3]), [Some((2, "z".to_owned()))]);
+    assert_eq!(bench.files(&five, &[1, 3]), [Some((1, "lie".to_owned()))]);
+    let found = bench.index.files(&bench.layout, &[five[0], (digest(4), 4)], &allowed(&[1]));
+    assert_eq!(found.iter().flatten().map(|hit| hit.proven).collect::<Vec<_>>(), [false, true]);
+    // Wanted three times: the proven one, then the others.
+    let thrice = bench.files(&[five[0]; 3], &[1, 2, 3]);
+    assert_eq!(thrice[0], Some((2, "z".to_owned())));
+    assert!(thrice.contains(&Some((1, "lie".to_owned()))) && thrice.contains(&Some((3, "later".to_owned()))));
+
+    assert!(!bench.index.layers()[&1], "something of it is to be read");
+    let list = List::read(&bench.layout.snapshot(1)).unwrap();
+    let mut unproven = list.entries();
+    unproven.files.retain(|entry| entry.unproven);
+    unproven.chunks.retain(|entry| entry.unproven);
+    bench.index.forget(1, unproven);
+    let wanted = [(digest(4), 4), five[0], (digest(6), 6)];
+    assert_eq!(bench.files(&wanted, &[1]), [Some((1, "right".to_owned())), None, None]);
+    let chunks = bench.index.chunks(&bench.layout, &[(digest(3), 3), (digest(2), 2)], &allowed(&[1]));
+    assert!(chunks[0].is_some() && chunks[1].is_none(), "what was hashed stays");
+    assert_eq!(bench.files(&five, &[1, 2, 3]), [Some((2, "z".to_owned()))], "others are believed as before");
+    assert_eq!(bench.index.lacking(1, list.entries()), 0, "nobody misses a lie");
+    assert!(!bench.index.layers()[&1], "it is still to be read");
 }
 
 #[test]

@@ -3,20 +3,12 @@
 //! The list in the layer's directory says whether they are in it, and the index whether it has them: a layer that
 //! was in work at a crash is cut again, one that was finished never.
 
-use std::collections::{HashMap, HashSet};
-use std::io;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use chunked_core::Digest;
 use chunked_cuts::{Chunk, Chunker, Cuts};
-use chunked_linux::{Dir, Mounts};
-use rustix::fs::Advice;
 
-use super::Pace;
-use crate::layer::{NewChunk, NewFile};
-use crate::list::{self, List};
-use crate::store::Inner;
-use crate::tree;
+use crate::layer::NewChunk;
 
 /// Longest chunk worth a row, in bytes: the planner asks for none longer (`chunked_plan::MAX_REUSED_PIECE`).
 const LONGEST: u64 = 8 << 20;
@@ -62,7 +54,7 @@ impl Chunks {
         let (found, room, len) = (&mut cutting.found, cutting.room, cutting.len);
         cutting.chunker.finish(|chunk| keep(found, room, chunk));
         for Chunk { offset, len, digest } in cutting.found.into_iter().filter(|chunk| chunk.len < len) {
-            let new = || NewChunk { digest, size: len, path: path.to_vec(), offset };
+            let new = || NewChunk { digest, size: len, path: path.to_vec(), offset, proven: true };
             self.0.entry((digest, len)).or_insert_with(new);
         }
     }
@@ -73,54 +65,6 @@ impl Chunks {
         list.sort_unstable_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
         list
     }
-}
-
-impl Inner {
-    /// Puts the chunks of a layer's large files into its list, unless they are there, and into the index.
-    pub(super) fn cut(self: &Arc<Self>, id: u64, pace: &mut Pace<'_>) -> io::Result<()> {
-        let dir = self.layout.snapshot(id);
-        let list = List::read(&dir)?;
-        if list.is_cut() {
-            self.index.insert_chunks(id, list.entries().chunks);
-            return Ok(());
-        }
-        let files: Vec<NewFile> = list.files().map(|(_, file)| file).collect();
-        let chunks = cut_all(&Dir::open(&self.layout.fs(id))?, &files, pace)?;
-        if list.keeps_positions() {
-            let entries = list::replace(&dir, &files, &chunks, self.options.sync)?;
-            self.index.insert_chunks(id, entries.chunks);
-        } else {
-            self.index.remove(id, &dir);
-            let entries = list::replace(&dir, &files, &chunks, self.options.sync)?;
-            self.index.insert(id, entries);
-        }
-        Ok(())
-    }
-}
-
-fn cut_all(tree: &Dir, files: &[NewFile], pace: &mut Pace<'_>) -> io::Result<Vec<NewChunk>> {
-    let mut chunks = Chunks::default();
-    let mut seen = HashSet::new();
-    for listed in files.iter().filter(|file| file.size > list::LARGE) {
-        if !seen.insert((listed.digest, listed.size)) {
-            continue;
-        }
-        // One that is damaged gives what it has now, or nothing: verification tells of it.
-        let Ok(mut file) = tree.open_file_beneath(&listed.path, Mounts::One) else { continue };
-        // A container that is just starting wants the memory for what it reads itself.
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::NoReuse);
-        let mut cutting = chunks.begin();
-        let read = tree::read(&mut file, |bytes| {
-            cutting.feed(bytes);
-            pace.rest()
-        });
-        match read {
-            Ok(()) => chunks.end(cutting, &listed.path),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-            Err(_) => {}
-        }
-    }
-    Ok(chunks.into_list())
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use chunked_core::Digest;
+
 use super::*;
 use crate::testing::{Temporary, adopt, content, create, layer};
 use crate::{Flavour, Kind, Labels};

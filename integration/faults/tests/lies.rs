@@ -1,0 +1,156 @@
+//! A TOC that names wrong digests: its layer is what its DiffID says, so that it is pulled, and nobody else pays for the
+//! lie more than once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use chunked_faults::{Node, NodeOptions, Registry, TestImage, TestLayer, noise};
+use chunked_store::{Problem, Verified, VerifyOptions, Watch};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+const CHUNK: usize = 64 << 10;
+const LEN: usize = 300_000;
+
+fn files(names: &str, seeds: std::ops::Range<u64>) -> Files {
+    seeds.map(|seed| (format!("{names}{seed:03}"), noise(seed, LEN))).collect()
+}
+
+struct Counted(Vec<String>);
+
+impl Watch for Counted {
+    fn progress(&mut self, _: &Verified) -> bool {
+        true
+    }
+
+    fn problem(&mut self, problem: &Problem) -> bool {
+        self.0.push(problem.text.clone());
+        true
+    }
+}
+
+fn problems(node: &Node, repair: bool) -> Vec<String> {
+    let mut counted = Counted(Vec::new());
+    node.engine.store().verify(VerifyOptions { contents: true, repair }, &mut counted).unwrap();
+    counted.0
+}
+
+/// Pulls an image of this layer, and gives the bytes that were served for it, as a part of the layer's blob.
+async fn pull(node: &Node, registry: &Registry, name: &str, layer: TestLayer) -> f64 {
+    let image = TestImage::new(vec![layer]);
+    registry.add(name, &image);
+    registry.reset();
+    let reports = node.pull(&registry.reference(name)).await.unwrap();
+    assert_eq!(Node::difference(&reports[0], &image.layers[0]), None, "{name}");
+    registry.served().layer_bytes() as f64 / image.layers[0].blob.len() as f64
+}
+
+/// A layer with these files, of which each is said to be one of `claimed`.
+fn liar(files: &Files, claimed: &Files) -> TestLayer {
+    let lies = files.keys().cloned().zip(claimed.values().cloned()).collect();
+    TestLayer::lying(files, CHUNK, &lies, &BTreeMap::new())
+}
+
+async fn whole_files(count: u64) {
+    let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+    let wanted = files("lib", 0..count);
+    pull(&node, &registry, "liar", liar(&files("f", 1000..1000 + count), &wanted)).await;
+    assert_eq!(problems(&node, false), [""; 0], "the layer is what its DiffID says");
+    let own = files("own", 2000..2010);
+    let victim: Files = wanted.clone().into_iter().chain(own).collect();
+    let first = pull(&node, &registry, "victim", TestLayer::chunked(&victim, CHUNK)).await;
+    // The requests in the air when it is planned anew are asked for again.
+    assert!(first < 1.4, "{first} of the blob was served for {count} lies");
+    let renamed: Files = wanted.iter().map(|(name, content)| (format!("x{name}"), content.clone())).collect();
+    let second = pull(&node, &registry, "second", TestLayer::chunked(&renamed, CHUNK)).await;
+    assert!(second < 0.1, "{second} of the blob was served although the node has all of it");
+    assert_eq!(problems(&node, true), [""; 0]);
+    node.engine.store().complete_index().unwrap();
+    let renamed: Files = wanted.iter().map(|(name, content)| (format!("y{name}"), content.clone())).collect();
+    let third = pull(&node, &registry, "third", TestLayer::chunked(&renamed, CHUNK)).await;
+    assert!(third < 0.1, "{third} of the blob was served although the node has all of it");
+    // What the liar really has is known, too.
+    let really: Files = files("f", 1000..1000 + count);
+    let renamed: Files = really.iter().map(|(name, content)| (format!("z{name}"), content.clone())).collect();
+    let fourth = pull(&node, &registry, "fourth", TestLayer::chunked(&renamed, CHUNK)).await;
+    assert!(fourth < 0.1, "{fourth} of the blob was served although the node has all of it");
+    assert_eq!(problems(&node, false), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_under_a_wrong_name() {
+    whole_files(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_as_a_pull_makes_good_one_by_one() {
+    whole_files(40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_that() {
+    whole_files(100).await;
+}
+
+/// Layers that were pulled before the liar stay the donors.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proven_donor_comes_before_a_liar() {
+    let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+    let wanted = files("lib", 0..20);
+    pull(&node, &registry, "liar", liar(&files("f", 1000..1020), &wanted)).await;
+    pull(&node, &registry, "plain", TestLayer::plain(&wanted)).await;
+    let renamed: Files = wanted.iter().map(|(name, content)| (format!("x{name}"), content.clone())).collect();
+    let served = pull(&node, &registry, "victim", TestLayer::chunked(&renamed, CHUNK)).await;
+    assert!(served < 0.1, "{served} of the blob was served although a proven layer has all of it");
+}
+
+/// A file that the node has under its right digest comes with wrong digests for its chunks, which nobody reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_of_a_file_that_came_from_elsewhere() {
+    let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+    let known = files("f", 0..20);
+    pull(&node, &registry, "known", TestLayer::plain(&known)).await;
+    let wanted = files("lib", 100..120);
+    let lies = known.keys().cloned().zip(wanted.values().map(|content| content[..CHUNK].to_vec())).collect();
+    let evil = TestLayer::lying(&known, CHUNK, &BTreeMap::new(), &lies);
+    // A plain layer of the same tar has the same DiffID: another file makes it another layer.
+    let mut with = evil.files.clone();
+    with.insert("evil".to_owned(), b"x".to_vec());
+    let evil = TestLayer::lying(&with, CHUNK, &BTreeMap::new(), &lies);
+    pull(&node, &registry, "evil", evil).await;
+    assert_eq!(problems(&node, false), [""; 0]);
+    // Their first chunks are wanted, in files of which the rest is new.
+    for (name, from) in [("victim", 300), ("second", 400)] {
+        let victim: Files = wanted
+            .values()
+            .zip(from..)
+            .map(|(content, seed)| (format!("v{seed}"), [&content[..CHUNK], &noise(seed, LEN)].concat()))
+            .collect();
+        let served = pull(&node, &registry, name, TestLayer::chunked(&victim, CHUNK)).await;
+        assert!(served < 1.1, "{served} of the blob was served to {name}");
+    }
+    node.engine.store().complete_index().unwrap();
+    assert_eq!(problems(&node, false), [""; 0]);
+}
+
+/// While the liar is pulled, others wait for what it says that it fetches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_in_flight() {
+    let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+    let wanted = files("lib", 0..30);
+    let evil = TestImage::new(vec![liar(&files("f", 1000..1030), &wanted)]);
+    let victim = TestImage::new(vec![TestLayer::chunked(&wanted, CHUNK)]);
+    registry.add("evil", &evil);
+    registry.add("victim", &victim);
+    let (evil_name, victim_name) = (registry.reference("evil"), registry.reference("victim"));
+    let (one, other) = tokio::join!(node.pull(&evil_name), node.pull(&victim_name));
+    assert_eq!(Node::difference(&other.unwrap()[0], &victim.layers[0]), None);
+    // If the victim was first, the liar was given what it says that it has, and fails by its own DiffID.
+    if let Ok(one) = one {
+        assert_eq!(Node::difference(&one[0], &evil.layers[0]), None);
+        let all = evil.layers[0].blob.len() + victim.layers[0].blob.len();
+        let served = registry.served().layer_bytes() as f64 / all as f64;
+        assert!(served < 1.2, "{served} of both blobs was served");
+    }
+    assert_eq!(problems(&node, false), [""; 0]);
+}
