@@ -41,7 +41,8 @@ entries("directory-over-symlink", "a directory where a symlink to one was", dire
 entries("directory-over-file", "a directory where a file was", A, directory(b"a/"), file(b"a/f", X))
 entries("file-over-directory", "a file where a directory was", directory(b"a/"), file(b"a/f", X), A)
 entries("file-over-empty-directory", "a file where an empty directory was", directory(b"a/"), A)
-entries("symlink-over-directory", "a symlink where a directory was", directory(b"a/"), file(b"a/f", X), symlink(b"a", b"b"))
+entries("symlink-over-directory", "a symlink where a directory was", directory(b"a/"), file(b"a/f", X), symlink(b"a", b"b"),
+        expected=("same", "ours"))
 entries("file-over-symlink", "a file where a symlink was", B, symlink(b"a", b"b"), file(b"a", b"new"))
 entries("file-twice", "a file twice", A, file(b"a", b"other"))
 entries("file-twice-spelled-otherwise", "a file twice, spelled ./a", A, file(b"./a", b"other"))

@@ -1,7 +1,6 @@
 """What only containerd's client knows (a password, plain HTTP, that any certificate will do): the pull is handed over, at once."""
 import base64
 import json
-import os
 
 from lib import machine
 from lib.node import CONTROL, OURS, Node, short
@@ -13,6 +12,12 @@ from lib.tls import LAN, chain, context
 from .certificates import small, trusting
 
 HANDED = "handed over"
+
+
+def docker_config(where, address):
+    """Writes a docker configuration with the one user's password for this registry."""
+    with open(where + "/config.json", "w") as f:
+        json.dump({"auths": {address: {"auth": base64.b64encode(b"u:p").decode()}}}, f)
 
 
 def of_clients(image, mine, control, holds, warnings=""):
@@ -82,21 +87,15 @@ refusing("challenge", "the registry wants a scheme of us that nobody knows", 401
 def _():
     where = machine.scratch("docker")
     with Registry(hook=basic) as registry:
-        with open(where + "/config.json", "w") as f:
-            json.dump({"auths": {registry.address: {"auth": base64.b64encode(b"u:p").decode()}}}, f)
+        docker_config(where, registry.address)
         ref = registry.add("test/app", "t", small())
         done, _ = pull_to(ref, config('[registry]\ndocker_config = "%s"\n' % where))
         return Seen("wrong" if done.code else "same", short(done.error))
 
 
-def cri_node(**more):
-    """A node whose service for Kubernetes is on, shared by the cases of one kind."""
-    return Node(cri=more.pop("cri", ""), **more)
-
-
 @case("credentials-crictl", "crictl pull --creds, containerd 2.4", HANDED)
 def _():
-    at = cri_node()
+    at = Node(cri="")
     try:
         with Registry(hook=basic) as registry:
             image = small()
@@ -131,8 +130,7 @@ def by_nerdctl(name, title, version="2.4", tls=False, hook=None, password=False,
             image = small()
             ref = registry.add("test/app", "t", image)
             if password:
-                with open(where + "/config.json", "w") as f:
-                    json.dump({"auths": {registry.address: {"auth": base64.b64encode(b"u:p").decode()}}}, f)
+                docker_config(where, registry.address)
             env = {"DOCKER_CONFIG": where} if password else None
             mine = at.nerdctl_pull(ref, env=env)
             control = at.nerdctl_pull(ref, CONTROL, env=env)

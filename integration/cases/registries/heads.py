@@ -1,4 +1,6 @@
 """Destinations of `convert`: HEAD is an optional question, and uploads are answered in many ways."""
+import json
+
 from lib.node import short
 from lib.play import Seen, blame, case, command, common
 from lib.registry import Registry, error
@@ -19,8 +21,8 @@ def destination(name, title, answer, right="ok"):
             there = ("new/app", "t") in registry.manifests
             if done.code or not there:
                 return blame(Seen("refused" if done.code else "wrong", short(done.error, 600)), [done.error])
-            lost = [digest for digest in registry.manifests["new/app", "t"][1].decode().split('"') if digest.startswith("sha256:") and digest not in registry.blobs
-                    and ("new/app", digest) not in registry.manifests and digest not in (image.digest, *image.diff_ids, *image.layers)]
+            manifest = json.loads(registry.manifests["new/app", "t"][1])
+            lost = [entry["digest"] for entry in (manifest["config"], *manifest["layers"]) if entry["digest"] not in registry.blobs]
             return Seen("wrong" if lost else "ok", "blobs that were never uploaded: %s" % lost if lost else "")
 
 
