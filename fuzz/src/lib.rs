@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use chunked_core::Digest;
+use bytes::Bytes;
+use chunked_core::{Digest, Entry};
 use chunked_format::read::{
     Annotations, FileCursor, Format, FrameRef, LayerIndex, PieceKind, SplitItem, TarSplit, classify, parse,
 };
 use chunked_format::{
     Cuts, Generation, InspectOptions, Outcome, WriteOptions, inspect, outline as look, write,
 };
+use chunked_tar::{Event, Machine, TarError};
 
 /// Where a TOC is said to start: beyond it no file may reach.
 const TOC_AT: u64 = 1 << 20;
@@ -250,6 +252,43 @@ pub fn writer(data: &[u8]) {
         assert_eq!(found.problems, Vec::<String>::new());
         assert_eq!(found.verified.map(|verified| verified.headers), Some(written.stats.entries));
     }
+}
+
+/// A tar after a byte of options: it is read in one piece, and in pieces of many sizes.
+pub fn tar(data: &[u8]) {
+    let Some((options, tar)) = data.split_first() else { return };
+    let mut tar = tar.to_vec();
+    if options & 1 != 0 {
+        right_checksums(&mut tar);
+    }
+    let whole = entries(&tar, tar.len());
+    for piece in [usize::from(*options) + 1, 511, 512, 4096] {
+        assert_eq!(entries(&tar, piece), whole, "pieces of {piece} bytes");
+    }
+}
+
+/// All entries with their payload, and how the reading ended.
+fn entries(tar: &[u8], piece: usize) -> (Vec<(Entry, Vec<u8>)>, Result<(), String>) {
+    let mut machine = Machine::new();
+    let mut found: Vec<(Entry, Vec<u8>)> = Vec::new();
+    let mut read = || -> Result<(), TarError> {
+        for piece in tar.chunks(piece.max(1)) {
+            let mut input = Bytes::copy_from_slice(piece);
+            while let Some(event) = machine.next(&mut input)? {
+                match event {
+                    Event::Entry(entry) => found.push((entry, Vec::new())),
+                    Event::Data(data) => found.last_mut().expect("an entry").1.extend_from_slice(&data),
+                }
+            }
+            assert!(input.is_empty(), "no input may be left when more is wanted");
+        }
+        machine.finish()
+    };
+    let ended = read().map_err(|error| error.to_string());
+    for (entry, data) in found.iter().rev().skip(1) {
+        assert_eq!(data.len() as u64, entry.payload_len());
+    }
+    (found, ended)
 }
 
 /// Walks the headers as far as their sizes lead, and corrects each checksum.

@@ -106,6 +106,11 @@ fn writer() {
     replay("writer", fuzz::writer);
 }
 
+#[test]
+fn tar() {
+    replay("tar", fuzz::tar);
+}
+
 /// Options of `fuzz::outline`: which generation the blob looks like.
 const OUTLINES: [(&str, u8); 4] =
     [("current", 0), ("footer-alone", 0x80), ("old", 0b1_1010), ("stargz", 0b101_1010)];
