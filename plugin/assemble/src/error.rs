@@ -77,6 +77,16 @@ pub enum AssembleError {
     /// The DiffID could not be computed.
     #[error(transparent)]
     Verify(#[from] chunked_verify::VerifyError),
+    /// A fault of this program: a worker panicked. Only this layer is given up.
+    #[error(
+        "entry {path:?}: a fault of chunked-snapshotter, please report it: its worker panicked: {message}"
+    )]
+    Panicked {
+        /// Path in the layer, lossily.
+        path: String,
+        /// What the panic said.
+        message: String,
+    },
     /// The pull was cancelled.
     #[error("the pull was cancelled")]
     Cancelled,

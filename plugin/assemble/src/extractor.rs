@@ -9,27 +9,38 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunked_core::{Digest, Entry, Kind};
+use chunked_core::{Digest, Entry, Kind, Sparse};
 use chunked_tar::{Event, Machine};
-use chunked_verify::Done;
 
-use crate::error::AssembleError;
-use crate::source::content::{Content, Donor};
-use crate::source::host::Foreign;
-use crate::source::long::{BigFile, LongFile, Streamed};
-use crate::source::pieces::FilePiece;
+use crate::error::{AssembleError, lossy};
+use crate::report::Extracted;
+use crate::source::donor::{Donor, FromDonor};
+use crate::source::file::{MakeFile, NewFile, Source};
+use crate::source::growing::{End, Growing};
+use crate::source::host::{Foreign, FromHost};
+use crate::source::inline::Inline;
+use crate::source::long::LongFile;
+use crate::source::pieces::{FilePiece, FromPieces};
 use crate::source::promise::{Promise, Promised};
+use crate::source::promised::FromPromise;
 use crate::source::refetch::Spare;
-use crate::source::twin::{Known, join_all};
+use crate::source::streamed::{Pending, Streamed};
+use crate::source::twin::{Known, LargeTwin, Twins};
 use crate::staging::Staging;
 use crate::work::budget::Budget;
+use crate::work::crew::Prepare;
 use crate::work::dispatcher::Dispatcher;
-use crate::work::entry::Placed;
-use crate::work::progress::{Extracted, Progress};
-use crate::work::unit::Pool;
+use crate::work::job::Job;
+use crate::work::node::{MakeNode, What};
+use crate::work::pool::Pool;
+use crate::work::progress::CancelOnDrop;
+use crate::work::target::Target;
 
 /// Files beyond this many bytes are written part by part.
 pub const BIG_FILE: u64 = 1 << 20;
+
+/// Streamed files whose digests may be pending at once: each has a thread.
+const PENDING_DIGESTS: usize = 4;
 
 /// What an [`Extractor`] works with.
 #[derive(Debug, Clone)]
@@ -49,12 +60,7 @@ pub struct Settings {
 enum Open {
     None,
     /// A file whose payload follows; not yet handed to a worker.
-    Small {
-        placed: Placed,
-        entry: Box<Entry>,
-        data: Vec<Bytes>,
-        have: u64,
-    },
+    Small(Awaited),
     /// A long payload that is written as it comes.
     Big {
         file: Box<Streamed>,
@@ -62,13 +68,37 @@ enum Open {
     },
 }
 
+/// A file, and what has come of its payload.
+#[derive(Debug)]
+struct Awaited {
+    target: Box<Target>,
+    /// Bytes of payload.
+    size: u64,
+    sparse: Option<Sparse>,
+    data: Vec<Bytes>,
+    have: u64,
+}
+
+impl Awaited {
+    /// The job that makes it of what has come.
+    fn job(self) -> Box<dyn Job> {
+        let file = NewFile { target: *self.target, size: self.size, digest: None };
+        Box::new(MakeFile { file, source: Box::new(Inline::new(self.data, self.sparse)) })
+    }
+}
+
 /// One layer being unpacked. Used by one thread; it blocks while memory or queues are full.
 #[derive(Debug)]
 pub struct Extractor {
     dispatcher: Dispatcher,
     machine: Machine,
-    place: Staging,
+    staging: Staging,
     open: Open,
+    known: Option<Arc<dyn Known>>,
+    /// Digests of streamed files.
+    pending: Vec<Pending>,
+    /// Large files that the node has, to be joined with what it has when everything is written.
+    twins: Vec<LargeTwin>,
 }
 
 impl Extractor {
@@ -77,14 +107,23 @@ impl Extractor {
     /// # Errors
     /// When the directory cannot be opened or no thread started.
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
-        let place = Staging::new(root, settings.base)?;
-        let progress = Progress::new(place.root(), settings.known);
+        let Settings { pool, budget, base, known } = settings;
+        let prepare = known.clone().map(|known| Box::new(Twins(known)) as Box<dyn Prepare>);
         Ok(Self {
-            place,
-            dispatcher: Dispatcher::new(settings.pool, settings.budget, progress)?,
+            dispatcher: Dispatcher::new(pool, budget, prepare)?,
             machine: Machine::new(),
+            staging: Staging::new(root, base)?,
             open: Open::None,
+            known,
+            pending: Vec::new(),
+            twins: Vec::new(),
         })
+    }
+
+    /// For whoever waits for the thread that uses the extractor: the layer is given up, and that thread comes back,
+    /// when this is dropped.
+    pub fn cancel_on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop::new(self.dispatcher.progress())
     }
 
     /// Adds tar bytes, headers and payloads as they come, of a plain layer.
@@ -122,52 +161,60 @@ impl Extractor {
 
     fn entry(&mut self, entry: Entry) -> Result<(), AssembleError> {
         self.close()?;
+        self.dispatcher.check()?;
         // Ignored entries (the root, whiteouts of the lowest layer) may still have payload to pass over.
-        let Some(placed) = self.place.entry(&entry, &mut self.dispatcher)? else { return Ok(()) };
-        let len = entry.payload_len();
-        if matches!(entry.kind, Kind::File { .. }) && len > 0 {
-            self.open = Open::Small { placed, entry: Box::new(entry), data: Vec::new(), have: 0 };
-            return Ok(());
+        let Some(target) = self.staging.place(&entry)? else { return Ok(()) };
+        if self.staging.is_whiteout(target.node) {
+            return self.dispatcher.push(Box::new(MakeNode { target, what: What::Whiteout }), 0);
         }
-        let job = placed.job(entry, Content::none(), None);
-        self.dispatcher.push(job, 0)
+        match entry.kind {
+            Kind::File { size, sparse } => {
+                let file = Awaited { target: Box::new(target), size, sparse, data: Vec::new(), have: 0 };
+                if size == 0 {
+                    return self.dispatcher.push(file.job(), 0);
+                }
+                self.open = Open::Small(file);
+                Ok(())
+            }
+            kind => match What::of(kind) {
+                Some(what) => self.dispatcher.push(Box::new(MakeNode { target, what }), 0),
+                None => Ok(()),
+            },
+        }
     }
 
     /// Payload bytes from the tar stream itself.
     fn data(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
         match &mut self.open {
             Open::None => Ok(()),
-            Open::Small { entry, data, have, .. } => {
-                let len = entry.payload_len();
-                *have += bytes.len() as u64;
-                data.push(bytes);
-                if *have == len {
+            Open::Small(file) => {
+                file.have += bytes.len() as u64;
+                file.data.push(bytes);
+                if file.have == file.size {
                     return self.close();
                 }
-                if len > BIG_FILE { self.grow(len) } else { Ok(()) }
+                if file.size > BIG_FILE { self.grow() } else { Ok(()) }
             }
             Open::Big { file, left } => {
                 *left = left.saturating_sub(bytes.len() as u64);
-                file.write(bytes, &self.dispatcher);
+                file.write(bytes, &self.dispatcher)?;
                 if *left == 0 { self.close() } else { Ok(()) }
             }
         }
     }
 
     /// Turns the open small file into a streamed one.
-    fn grow(&mut self, len: u64) -> Result<(), AssembleError> {
-        if let Open::Small { placed, entry, data, have } = std::mem::replace(&mut self.open, Open::None) {
-            let sparse = match &entry.kind {
-                Kind::File { sparse, .. } => sparse.clone(),
-                _ => None,
-            };
-            let real_size = sparse.as_ref().map_or(len, |sparse| sparse.real_size);
-            let job = placed.job(*entry, Content::none(), None);
-            let mut file = Box::new(Streamed::new(BigFile::create(job, real_size)?, sparse)?);
+    fn grow(&mut self) -> Result<(), AssembleError> {
+        if let Open::Small(Awaited { target, size, sparse, data, have }) =
+            std::mem::replace(&mut self.open, Open::None)
+        {
+            let real_size = sparse.as_ref().map_or(size, |sparse| sparse.real_size);
+            let new = NewFile { target: *target, size: real_size, digest: None };
+            let mut file = Box::new(Streamed::new(Growing::create(new, End::default())?, sparse)?);
             for bytes in data {
-                file.write(bytes, &self.dispatcher);
+                file.write(bytes, &self.dispatcher)?;
             }
-            self.open = Open::Big { file, left: len - have };
+            self.open = Open::Big { file, left: size - have };
         }
         Ok(())
     }
@@ -176,24 +223,37 @@ impl Extractor {
     fn close(&mut self) -> Result<(), AssembleError> {
         match std::mem::replace(&mut self.open, Open::None) {
             Open::None => Ok(()),
-            Open::Small { placed, entry, data, have } => {
-                let job = placed.job(*entry, Content::Inline { data, twin: None }, None);
-                self.dispatcher.push(job, have)
+            Open::Small(file) => {
+                let have = file.have;
+                self.dispatcher.push(file.job(), have)
             }
             Open::Big { file, .. } => {
-                let digest = file.close(&self.dispatcher)?;
-                self.dispatcher.pend(digest)
+                self.pending.push(file.close(&self.dispatcher)?);
+                self.take_digests(PENDING_DIGESTS - 1)
             }
         }
     }
 
+    /// Waits for the digests of streamed files until at most `left` are pending.
+    fn take_digests(&mut self, left: usize) -> Result<(), AssembleError> {
+        while self.pending.len() > left {
+            let done = self.pending.remove(0).finish()?;
+            if let (Some((file, digest)), Some(known)) = (done, &self.known) {
+                self.twins.extend(LargeTwin::find(&**known, &file.new, digest));
+            }
+        }
+        Ok(())
+    }
+
     /// The file that awaits a payload of `size` bytes from outside the tar stream.
-    fn awaiting(&mut self, size: u64) -> Result<(Placed, Entry), AssembleError> {
+    fn awaiting(&mut self, size: u64, digest: Digest) -> Result<NewFile, AssembleError> {
         self.machine.take_payload(size)?;
         match std::mem::replace(&mut self.open, Open::None) {
-            Open::Small { placed, entry, .. } if !is_sparse(&entry) => Ok((placed, *entry)),
-            Open::Small { entry, .. } => Err(AssembleError::NotChunked {
-                path: crate::error::lossy(&entry.path),
+            Open::Small(Awaited { target, sparse: None, .. }) => {
+                Ok(NewFile { target: *target, size, digest: Some(digest) })
+            }
+            Open::Small(file) => Err(AssembleError::NotChunked {
+                path: lossy(file.target.entry()),
                 reason: "it is a sparse file, which the TOC cannot describe",
             }),
             _ => Err(AssembleError::NotChunked {
@@ -201,6 +261,19 @@ impl Extractor {
                 reason: "an entry that is no file has payload in the TOC",
             }),
         }
+    }
+
+    /// Hands on the file just announced, to be made from `source`; `held` bytes of it are in memory at some time.
+    fn make(
+        &mut self,
+        size: u64,
+        digest: Digest,
+        held: u64,
+        source: Box<dyn Source>,
+    ) -> Result<(), AssembleError> {
+        let file = self.awaiting(size, digest)?;
+        self.dispatcher.charge(held)?;
+        self.dispatcher.push(Box::new(MakeFile { file, source }), size)
     }
 
     /// The file just announced has its content in another layer; `spare` in case that is bad.
@@ -214,10 +287,7 @@ impl Extractor {
         donor: Donor,
         spare: Spare,
     ) -> Result<(), AssembleError> {
-        let (placed, entry) = self.awaiting(size)?;
-        self.dispatcher.charge(size.min(BIG_FILE))?;
-        let job = placed.job(entry, Content::Donor(donor, spare), Some(digest));
-        self.dispatcher.push(job, size)
+        self.make(size, digest, size.min(BIG_FILE), Box::new(FromDonor { donor, spare }))
     }
 
     /// The file just announced has its content in a file that is not ours; `spare` in case that is bad.
@@ -231,10 +301,7 @@ impl Extractor {
         source: Arc<dyn Foreign>,
         spare: Spare,
     ) -> Result<(), AssembleError> {
-        let (placed, entry) = self.awaiting(size)?;
-        self.dispatcher.charge(size.min(BIG_FILE))?;
-        let job = placed.job(entry, Content::Foreign(source, spare), Some(digest));
-        self.dispatcher.push(job, size)
+        self.make(size, digest, size.min(BIG_FILE), Box::new(FromHost { source, spare }))
     }
 
     /// The file just announced has the content that `promised` tells of, sooner or later: earlier in this layer,
@@ -249,34 +316,9 @@ impl Extractor {
         promised: &Promised,
         spare: Spare,
     ) -> Result<(), AssembleError> {
-        let (placed, entry) = self.awaiting(size)?;
-        // What is waited for may be in the unit being filled.
-        self.dispatcher.flush()?;
-        let (permit, slot) = (self.dispatcher.permit(size.min(BIG_FILE)), self.dispatcher.slot());
-        self.dispatcher.progress.inodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.dispatcher.later(promised, move |progress, made| {
-            let mut parts = Vec::with_capacity(1);
-            let done = match made {
-                Some(made) => {
-                    let donor = Donor {
-                        root: made.root,
-                        path: made.path.to_vec(),
-                        may_link: false,
-                        may_share: true,
-                        fresh: true,
-                        check: true,
-                        lender: None,
-                    };
-                    placed.job(entry, Content::Donor(donor, spare), Some(digest)).run(&mut parts, progress)
-                }
-                None => placed.job(entry, Content::none(), Some(digest)).fetch(&spare, &mut parts, progress),
-            };
-            match done {
-                Ok(()) => slot.fill(Done { parts, keep: Box::new(permit) }),
-                Err(error) => progress.fail(error),
-            }
-        });
-        Ok(())
+        let file = self.awaiting(size, digest)?;
+        let source = Box::new(FromPromise { promised: promised.clone(), spare });
+        self.dispatcher.start(Box::new(MakeFile { file, source }), size.min(BIG_FILE))
     }
 
     /// The file just announced consists of pieces, all at hand, together `size` bytes; `promises` are kept when it
@@ -291,10 +333,7 @@ impl Extractor {
         pieces: Vec<FilePiece>,
         promises: Vec<Promise>,
     ) -> Result<(), AssembleError> {
-        let (placed, entry) = self.awaiting(size)?;
-        self.dispatcher.charge(size)?;
-        let job = placed.job(entry, Content::Pieces { pieces, promises }, Some(digest));
-        self.dispatcher.push(job, size)
+        self.make(size, digest, size, Box::new(FromPieces { pieces, promises }))
     }
 
     /// Begins the file just announced as one whose pieces come one by one. Its bytes are hashed in the order in
@@ -303,12 +342,11 @@ impl Extractor {
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
     pub fn long_file(&mut self, size: u64, digest: Digest) -> Result<LongFile<'_>, AssembleError> {
-        let (placed, entry) = self.awaiting(size)?;
+        let file = self.awaiting(size, digest)?;
         self.dispatcher.flush()?;
-        self.dispatcher.progress.inodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let job = placed.job(entry, Content::none(), Some(digest));
-        let file = BigFile::create(job, size)?;
-        Ok(LongFile::new(&mut self.dispatcher, file, digest))
+        let file = Growing::create(file, End::default())?;
+        file.set_len()?;
+        Ok(LongFile::new(&mut self.dispatcher, file))
     }
 
     /// The file just announced, of `size` bytes, could not be had. The layer can then only be
@@ -317,7 +355,7 @@ impl Extractor {
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
     pub fn skip(&mut self, size: u64) -> Result<(), AssembleError> {
-        self.awaiting(size).map(drop)
+        self.awaiting(size, Digest::of(b"")).map(drop)
     }
 
     /// Gives the layer up, once everything that was handed over is on its way to the disk's cache: another try takes
@@ -334,23 +372,20 @@ impl Extractor {
     pub fn finish(mut self) -> Result<Extracted, AssembleError> {
         self.machine.finish()?;
         self.close()?;
+        self.take_digests(0)?;
         self.dispatcher.barrier()?;
         // Before anything is linked to them, and before their directories get their times.
-        let twins = self.dispatcher.progress.take_twins();
-        if !twins.is_empty() {
-            join_all(&self.place.root(), twins, |work| self.dispatcher.run(work));
-            self.dispatcher.barrier()?;
-        }
-        self.place.links()?;
-        for job in self.place.directory_jobs()? {
-            self.dispatcher.push(job, 0)?;
+        for twin in std::mem::take(&mut self.twins) {
+            self.dispatcher.run(twin.path().to_vec(), move || twin.join());
         }
         self.dispatcher.barrier()?;
-        let (diff_id, tar_bytes, progress) = self.dispatcher.finish()?;
-        Ok(self.place.extracted(diff_id, tar_bytes, &progress))
+        let dispatcher = &self.dispatcher;
+        self.staging.tidy(&|| dispatcher.check())?;
+        for job in self.staging.directories()? {
+            self.dispatcher.push(Box::new(job), 0)?;
+        }
+        self.dispatcher.barrier()?;
+        let (diff_id, tar_bytes) = self.dispatcher.finish()?;
+        Ok(self.staging.extracted(diff_id, tar_bytes))
     }
-}
-
-fn is_sparse(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::File { sparse: Some(_), .. })
 }

@@ -12,6 +12,8 @@
 
 mod error;
 mod extractor;
+mod relink;
+mod report;
 mod source;
 mod staging;
 mod tree;
@@ -19,14 +21,18 @@ mod work;
 
 pub use error::AssembleError;
 pub use extractor::{BIG_FILE, Extractor, Settings};
-pub use source::content::{Donor, FetchedPiece, Lender};
+pub use report::{Extracted, Proof, Stored};
 pub use source::decode::MAX_BUFFERED;
+pub use source::donor::{Donor, Lender};
 pub use source::host::Foreign;
 pub use source::long::{LongFile, is_long};
+pub use source::piece::{FetchedPiece, Refetch, SparePiece};
 pub use source::pieces::{Chunk, FilePiece, LocalPiece};
 pub use source::promise::{Made, Promise, Promised, promise};
-pub use source::refetch::{Refetch, Spare, SparePiece};
+pub use source::refetch::Spare;
+pub use source::share::{Links, Rights};
 pub use source::twin::Known;
 pub use work::budget::{Budget, Permit};
-pub use work::progress::{Extracted, Proof, Stored};
-pub use work::unit::Pool;
+pub use work::layer::Inode;
+pub use work::pool::Pool;
+pub use work::progress::CancelOnDrop;

@@ -1,122 +1,116 @@
-//! Where an entry goes: containerd's unpack rules applied to the model of the tree, directories made, things in
-//! the way removed.
+//! The staging tree on the disk: directories are made as entries name them, the rest by jobs; when all is written, the
+//! disk is made to be what the model says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use chunked_core::{Digest, Entry, Kind, Xattr};
+use chunked_core::{Digest, Entry};
 use chunked_linux::Dir;
 
-use crate::error::{AssembleError, lossy};
-use crate::work::dispatcher::Dispatcher;
-use crate::work::job::{At, Job, What};
-
-use crate::tree::metadata::metadata;
-use crate::tree::model::{Directory, Leaf, Node, NodeId, Tree};
-use crate::tree::whiteout::{Meaning, meaning};
-use crate::work::entry::Placed;
-use crate::work::progress::{Extracted, Progress};
+use crate::error::AssembleError;
+use crate::relink::LinkedInode;
+use crate::report::{Extracted, Stored};
+use crate::tree::model::{Directory, NodeId, Tidy, Tree};
+use crate::tree::path::split;
+use crate::tree::placement::Placement;
+use crate::work::layer::Layer;
+use crate::work::node::FinishDirectory;
+use crate::work::target::{Target, passing_name};
 
 /// Open directories kept at once.
 const OPEN_DIRS: usize = 128;
 
-#[derive(Debug)]
-struct Link {
-    target: Vec<Vec<u8>>,
-    directory: NodeId,
-    name: Vec<u8>,
-    entry: Entry,
-}
+/// Directories that are open, one in the other, while something is removed in steps.
+const ASKING: usize = 16;
 
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    root: Arc<Dir>,
-    base: bool,
-    tree: Tree,
+    layer: Arc<Layer>,
+    placement: Placement,
+    /// Where nodes lie that replace others, until the tree is tidied: the directory's name in the root, and itself.
+    aside: Option<(Vec<u8>, Arc<Dir>)>,
     open: HashMap<NodeId, Arc<Dir>>,
-    /// Parent of the previous entry, by the name it had in the archive.
-    last_parent: Option<(Vec<u8>, NodeId)>,
-    /// Hard links wait until the files they point to are written.
-    links: Vec<Link>,
-    directories: HashMap<NodeId, Entry>,
-    has_whiteouts: bool,
 }
+
+/// Says whether the layer is still wanted, and if not why.
+pub(crate) type Check<'a> = &'a dyn Fn() -> Result<(), AssembleError>;
 
 impl Staging {
     pub(crate) fn new(root: &Path, base: bool) -> Result<Self, AssembleError> {
         let root = Dir::open(root).map_err(AssembleError::io(b"", "opening the staging directory"))?;
         Ok(Self {
-            root: Arc::new(root),
-            base,
-            tree: Tree::new(),
+            layer: Arc::new(Layer::new(Arc::new(root))),
+            placement: Placement::new(base),
+            aside: None,
             open: HashMap::new(),
-            last_parent: None,
-            links: Vec::new(),
-            directories: HashMap::new(),
-            has_whiteouts: false,
         })
     }
 
-    /// The root of the tree.
-    pub(crate) fn root(&self) -> Arc<Dir> {
-        Arc::clone(&self.root)
+    /// Finds the place of `entry`. `None`: nothing is to be made for it by a job.
+    pub(crate) fn place(&mut self, entry: &Entry) -> Result<Option<Target>, AssembleError> {
+        let placed = self.placement.place(entry);
+        let placed = placed.map_err(|error| AssembleError::entry(&entry.path, error.to_string()))?;
+        for directory in placed.directories {
+            self.make_dir(directory)?;
+        }
+        let Some(node) = placed.node else { return Ok(None) };
+        let (dir, path) = self.place_of(node)?;
+        Ok(Some(Target::new(Arc::clone(&self.layer), node, dir, path, entry)))
     }
 
-    /// Finds the place of `entry`. `None`: nothing is to be made now (the root, directories, whiteouts that
-    /// only remove, hard links).
-    pub(crate) fn entry(
-        &mut self,
-        entry: &Entry,
-        work: &mut Dispatcher,
-    ) -> Result<Option<Placed>, AssembleError> {
-        let components = crate::tree::path::clean(&entry.path);
-        // containerd ignores an entry for the root.
-        let Some((&name, parents)) = components.split_last() else { return Ok(None) };
-        if name.len() > 255 || name.contains(&0) {
-            return Err(AssembleError::entry(
-                &entry.path,
-                "its name is longer than 255 bytes or has a zero byte",
-            ));
-        }
-        let directory = self.parent(entry, &crate::tree::path::join(parents.iter().copied()))?;
-        match meaning(name).map_err(|error| AssembleError::entry(&entry.path, error.to_string()))? {
-            Meaning::Opaque => self.opaque(entry, directory, work)?,
-            Meaning::Whiteout(hidden) => return self.whiteout(entry, directory, hidden, work),
-            Meaning::Plain => return self.plain(entry, directory, name, work),
-        }
-        Ok(None)
-    }
-
-    /// The directory that `parent` leads to, made if need be.
-    fn parent(&mut self, entry: &Entry, parent: &[u8]) -> Result<NodeId, AssembleError> {
-        if let Some((known, id)) = &self.last_parent
-            && known == parent
-        {
-            return Ok(*id);
-        }
-        let fail = |e: crate::tree::model::TreeError| AssembleError::entry(&entry.path, e.to_string());
-        let components = self.tree.resolve(parent, true).map_err(fail)?;
-        let mut created = Vec::new();
-        let id = self.tree.ensure_dir(&components, &mut created).map_err(fail)?;
-        for id in created {
-            self.make_dir(id)?;
-        }
-        self.last_parent = Some((parent.to_vec(), id));
-        Ok(id)
+    /// True when the node is an overlay whiteout, whatever its entry's kind.
+    pub(crate) fn is_whiteout(&self, node: NodeId) -> bool {
+        self.placement.tree.is_whiteout(node)
     }
 
     fn make_dir(&mut self, id: NodeId) -> Result<(), AssembleError> {
-        let path = self.tree.path(id);
-        let (parent, name) = split(&path);
-        let dir = self.root.open_dir(parent).map_err(AssembleError::io(&path, "opening its parent"))?;
-        dir.create_dir(name).map_err(AssembleError::io(&path, "creating the directory"))
+        let (dir, path) = self.place_of(id)?;
+        dir.create_dir(split(&path).1).map_err(AssembleError::io(&path, "creating the directory"))
+    }
+
+    /// The open directory that `id` lies in, and its path beneath the root.
+    fn place_of(&mut self, id: NodeId) -> Result<(Arc<Dir>, Vec<u8>), AssembleError> {
+        let location = self.placement.tree.location(id);
+        let path = self.path_of(id)?;
+        let dir = if location.aside.is_some() && location.path.is_empty() {
+            self.aside()?.1
+        } else {
+            self.dir(self.placement.tree.parent(id))?
+        };
+        Ok((dir, path))
+    }
+
+    /// Where `id` lies beneath the root.
+    fn path_of(&mut self, id: NodeId) -> Result<Vec<u8>, AssembleError> {
+        let location = self.placement.tree.location(id);
+        let Some(number) = location.aside else { return Ok(location.path) };
+        let (name, _) = self.aside()?;
+        let mut path = name;
+        path.extend_from_slice(format!("/{number}").as_bytes());
+        if !location.path.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(&location.path);
+        }
+        Ok(path)
+    }
+
+    fn aside(&mut self) -> Result<(Vec<u8>, Arc<Dir>), AssembleError> {
+        if let Some((name, dir)) = &self.aside {
+            return Ok((name.clone(), Arc::clone(dir)));
+        }
+        let name = passing_name();
+        let io = || AssembleError::io(b"", "making a directory for what replaces something");
+        self.layer.root.create_dir(&name).map_err(io())?;
+        let dir = Arc::new(self.layer.root.open_dir(&name).map_err(io())?);
+        self.aside = Some((name.clone(), Arc::clone(&dir)));
+        Ok((name, dir))
     }
 
     fn dir(&mut self, id: NodeId) -> Result<Arc<Dir>, AssembleError> {
         if id == Tree::ROOT {
-            return Ok(Arc::clone(&self.root));
+            return Ok(Arc::clone(&self.layer.root));
         }
         if let Some(dir) = self.open.get(&id) {
             return Ok(Arc::clone(dir));
@@ -124,239 +118,154 @@ impl Staging {
         if self.open.len() >= OPEN_DIRS {
             self.open.clear();
         }
-        let path = self.tree.path(id);
-        let dir = self.root.open_dir(&path).map_err(AssembleError::io(&path, "opening the directory"))?;
-        let dir = Arc::new(dir);
+        let path = self.path_of(id)?;
+        let dir = self.layer.root.open_dir(&path);
+        let dir = Arc::new(dir.map_err(AssembleError::io(&path, "opening the directory"))?);
         self.open.insert(id, Arc::clone(&dir));
         Ok(dir)
     }
 
-    fn full_path(&self, directory: NodeId, name: &[u8]) -> Vec<u8> {
-        let mut path = self.tree.path(directory);
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        path
-    }
-
-    fn opaque(
-        &mut self,
-        entry: &Entry,
-        directory: NodeId,
-        work: &mut Dispatcher,
-    ) -> Result<(), AssembleError> {
-        self.has_whiteouts = true;
-        if self.base {
-            // In the lowest layer there is nothing to hide but what this layer's names only implied.
-            for name in self.tree.implied_children(directory) {
-                self.clear(directory, &name, work)?;
+    /// Makes the disk what the model says: gives linked inodes their final metadata, makes hard links, moves what lies
+    /// aside to its place and removes what it replaces. Nothing may be running.
+    pub(crate) fn tidy(&mut self, check: Check<'_>) -> Result<(), AssembleError> {
+        let nodes = self.placement.tree.nodes();
+        self.relink(&nodes, check)?;
+        for step in self.placement.tree.tidy(&nodes) {
+            check()?;
+            match step {
+                Tidy::Link { first, node } => self.link(first, node)?,
+                Tidy::Remove { directory, name } => {
+                    let dir = self.dir(directory)?;
+                    remove(&dir, &name, ASKING, check)?;
+                }
+                Tidy::Move { node } => self.bring_home(node)?,
             }
-        } else if directory == Tree::ROOT {
-            let root = Arc::clone(&self.root);
-            root.set_opaque().map_err(AssembleError::io(&entry.path, "marking the root opaque"))?;
-        } else if let Some(directory) = self.tree.directory_mut(directory) {
-            directory.opaque = true;
+        }
+        if let Some((name, dir)) = self.aside.take() {
+            drop(dir);
+            remove(&self.layer.root, &name, ASKING, check)?;
         }
         Ok(())
     }
 
-    fn whiteout(
-        &mut self,
-        entry: &Entry,
-        directory: NodeId,
-        hidden: &[u8],
-        work: &mut Dispatcher,
-    ) -> Result<Option<Placed>, AssembleError> {
-        self.has_whiteouts = true;
-        if self.base {
-            self.clear(directory, hidden, work)?;
-            return Ok(None);
-        }
-        // A whiteout hides what lies below this layer (OCI image-spec, layer.md), never what is in it.
-        if let Some(id) = self.tree.child(directory, hidden) {
-            if let Some(directory) = self.tree.directory_mut(id) {
-                directory.opaque = true;
-            }
-            return Ok(None);
-        }
-        self.add(entry, directory, hidden, Node::Leaf(Leaf::Whiteout))?;
-        let dir = self.dir(directory)?;
-        Ok(Some(Placed { dir, path: self.full_path(directory, hidden), whiteout: true }))
+    fn link(&mut self, first: NodeId, node: NodeId) -> Result<(), AssembleError> {
+        let (from, old) = self.place_of(first)?;
+        let (dir, new) = self.place_of(node)?;
+        dir.link_from(&from, split(&old).1, split(&new).1)
+            .map_err(|error| self.failed(node, "creating the hard link", error))
     }
 
-    fn plain(
-        &mut self,
-        entry: &Entry,
-        directory: NodeId,
-        name: &[u8],
-        work: &mut Dispatcher,
-    ) -> Result<Option<Placed>, AssembleError> {
-        let is_dir = entry.kind == Kind::Directory;
-        if let Some(id) = self.tree.child(directory, name) {
-            if is_dir && let Some(known) = self.tree.directory_mut(id) {
-                known.explicit = true;
-                self.merge(id, entry);
-                return Ok(None);
-            }
-            self.clear(directory, name, work)?;
-        }
-        let node = match &entry.kind {
-            Kind::Directory => Node::Directory(Directory::described()),
-            Kind::Symlink(target) => Node::Symlink(target.clone()),
-            Kind::File { .. } => Node::Leaf(Leaf::File),
-            Kind::HardLink(target) => return self.link(entry, target, directory, name),
-            Kind::GlobalHeader => return Ok(None),
-            _ => Node::Leaf(Leaf::Special),
-        };
-        if matches!(node, Node::Symlink(_)) {
-            self.last_parent = None;
-        }
-        let id = self.add(entry, directory, name, node)?;
-        if is_dir {
-            self.make_dir(id)?;
-            self.directories.insert(id, entry.clone());
-            return Ok(None);
-        }
-        let dir = self.dir(directory)?;
-        Ok(Some(Placed { dir, path: self.full_path(directory, name), whiteout: false }))
+    fn bring_home(&mut self, node: NodeId) -> Result<(), AssembleError> {
+        let (from, path) = self.place_of(node)?;
+        let tree = &self.placement.tree;
+        let (parent, name) = (tree.parent(node), tree.name(node).to_vec());
+        let to = self.dir(parent)?;
+        from.rename_into(split(&path).1, &to, &name)
+            .map_err(|error| self.failed(node, "moving it to its place", error))?;
+        self.placement.tree.moved(node);
+        Ok(())
     }
 
-    /// A directory described twice: the later entry's metadata counts, attributes add up.
-    fn merge(&mut self, id: NodeId, entry: &Entry) {
-        let mut entry = entry.clone();
-        if let Some(before) = self.directories.remove(&id) {
-            let old = before.xattrs.into_iter().filter(|x| !entry.xattrs.iter().any(|y| y.name == x.name));
-            let mut xattrs: Vec<Xattr> = old.collect();
-            xattrs.append(&mut entry.xattrs);
-            entry.xattrs = xattrs;
-        }
-        self.directories.insert(id, entry);
+    fn failed(&self, node: NodeId, doing: &'static str, source: std::io::Error) -> AssembleError {
+        AssembleError::io(&self.placement.tree.path(node), doing)(source)
     }
 
-    fn add(&mut self, entry: &Entry, dir: NodeId, name: &[u8], node: Node) -> Result<NodeId, AssembleError> {
-        self.tree.insert(dir, name, node).map_err(|e| AssembleError::entry(&entry.path, e.to_string()))
-    }
-
-    /// Removes what stands at `name`, once nothing is being written any more.
-    fn clear(&mut self, directory: NodeId, name: &[u8], work: &mut Dispatcher) -> Result<(), AssembleError> {
-        if self.tree.child(directory, name).is_none() {
+    /// Gives the inodes that link entries lead to the metadata of the last of those. An inode that belongs to another
+    /// layer, too, is replaced by a copy first, unless nothing would change.
+    fn relink(&mut self, nodes: &[NodeId], check: Check<'_>) -> Result<(), AssembleError> {
+        let relinked = self.placement.take_relinked();
+        if relinked.is_empty() {
             return Ok(());
         }
-        work.barrier()?;
-        self.links()?;
-        let path = self.full_path(directory, name);
-        let dir = self.dir(directory)?;
-        dir.remove_all(name).map_err(AssembleError::io(&path, "removing what an entry replaces"))?;
-        work.progress.forget(&path);
-        self.tree.remove(directory, name);
-        self.open.clear();
-        self.last_parent = None;
-        Ok(())
-    }
-
-    fn link(
-        &mut self,
-        entry: &Entry,
-        target: &[u8],
-        directory: NodeId,
-        name: &[u8],
-    ) -> Result<Option<Placed>, AssembleError> {
-        let fail = |reason: String| AssembleError::entry(&entry.path, reason);
-        let components = self.tree.resolve(target, false).map_err(|e| fail(e.to_string()))?;
-        let node = match self.tree.find(&components).and_then(|id| self.tree.node(id)) {
-            Some(Node::Symlink(target)) => Node::Symlink(target.clone()),
-            Some(Node::Leaf(leaf)) => Node::Leaf(*leaf),
-            Some(Node::Directory(_)) => return Err(fail("it is a hard link to a directory".into())),
-            None => {
-                return Err(fail(format!(
-                    "it is a hard link to {:?}, which is not in the layer",
-                    lossy(target)
-                )));
-            }
-        };
-        if matches!(node, Node::Symlink(_)) {
-            self.last_parent = None;
-        }
-        self.add(entry, directory, name, node)?;
-        self.links.push(Link { target: components, directory, name: name.to_vec(), entry: entry.clone() });
-        Ok(None)
-    }
-
-    /// Makes the hard links that waited. Nothing may be running.
-    pub(crate) fn links(&mut self) -> Result<(), AssembleError> {
-        for link in std::mem::take(&mut self.links) {
-            let target = crate::tree::path::join(link.target.iter().map(Vec::as_slice));
-            let (parent, name) = split(&target);
-            let path = &link.entry.path;
-            let from =
-                self.root.open_dir(parent).map_err(AssembleError::io(path, "opening the link's target"))?;
-            let dir = self.dir(link.directory)?;
-            dir.link_from(&from, name, &link.name)
-                .map_err(AssembleError::io(path, "creating the hard link"))?;
-            // containerd gives the inode the link entry's metadata, the last one to win.
-            let symlink = self
-                .tree
-                .find(&link.target)
-                .is_some_and(|id| matches!(self.tree.node(id), Some(Node::Symlink(_))));
-            dir.set_node_metadata(&link.name, &metadata(&link.entry), &link.entry.xattrs, symlink)
-                .map_err(AssembleError::io(path, "setting the hard link's metadata"))?;
+        // What has no name any more is no concern.
+        let wanted: HashSet<_> = nodes.iter().map(|id| self.placement.tree.first(*id)).collect();
+        for (first, relinked) in relinked.into_iter().filter(|(first, _)| wanted.contains(first)) {
+            check()?;
+            let (dir, path) = self.place_of(first)?;
+            let entry = self.placement.tree.path(first);
+            let inode = LinkedInode { layer: &self.layer, node: first, dir: &dir, name: split(&path).1 };
+            let set = if self.placement.tree.is_file(first) {
+                inode.file(&relinked)
+            } else {
+                inode.special(&relinked, self.placement.tree.is_symlink(first))
+            };
+            set.map_err(AssembleError::io(&entry, "setting a hard link's metadata"))?;
         }
         Ok(())
     }
 
-    /// The last pass: metadata of every directory that an entry described.
-    pub(crate) fn directory_jobs(&mut self) -> Result<Vec<Job>, AssembleError> {
+    /// The last pass: final metadata of every directory.
+    pub(crate) fn directories(&mut self) -> Result<Vec<FinishDirectory>, AssembleError> {
+        let root = &self.layer.root;
+        let directory = |id| self.placement.tree.directory(id);
+        if directory(Tree::ROOT).is_some_and(Directory::is_opaque) {
+            root.set_opaque().map_err(AssembleError::io(b"", "marking the root opaque"))?;
+        }
         let mut jobs = Vec::new();
-        for id in self.tree.directories() {
-            let opaque = self.tree.directory_mut(id).is_some_and(|d| d.opaque);
-            let Some(entry) = self.directories.remove(&id) else {
-                if opaque {
-                    let dir = self.dir(id)?;
-                    let path = self.tree.path(id);
-                    dir.set_opaque().map_err(AssembleError::io(&path, "marking the directory opaque"))?;
-                }
+        for id in self.placement.tree.nodes() {
+            let Some(opaque) = self.placement.tree.directory(id).map(Directory::is_opaque) else {
                 continue;
             };
-            jobs.push(Job {
-                place: At::Beneath(Arc::clone(&self.root)),
-                path: self.tree.path(id),
-                meta: metadata(&entry),
-                xattrs: entry.xattrs,
-                what: What::Directory { opaque },
-            });
+            let described = self.placement.take_described(id).map(|it| (it.meta, it.xattrs));
+            if opaque || described.is_some() {
+                let (root, path) = (Arc::clone(root), self.placement.tree.path(id));
+                jobs.push(FinishDirectory { root, path, opaque, described });
+            }
         }
         Ok(jobs)
     }
 
-    pub(crate) fn extracted(&mut self, diff_id: Digest, tar_bytes: u64, progress: &Progress) -> Extracted {
-        let mut implied = Vec::new();
-        let mut directories = 0;
-        for id in self.tree.directories() {
-            directories += 1;
-            if self.tree.directory_mut(id).is_some_and(|d| !d.explicit) {
-                implied.push(self.tree.path(id));
+    /// The layer's counts and lists, when everything is in its place.
+    pub(crate) fn extracted(&self, diff_id: Digest, tar_bytes: u64) -> Extracted {
+        let tree = &self.placement.tree;
+        let mut paths = HashMap::new();
+        let (mut implied, mut directories) = (Vec::new(), 0);
+        for id in tree.nodes() {
+            if let Some(directory) = tree.directory(id) {
+                directories += 1;
+                if !directory.is_explicit() {
+                    implied.push(tree.path(id));
+                }
+            } else {
+                // An inode whose first name was replaced lives on under another.
+                paths.entry(tree.first(id)).and_modify(|name| *name = id.min(*name)).or_insert(id);
             }
         }
         implied.sort_unstable();
+        let known = self.layer.take_known().into_iter();
+        let stored = known.filter_map(|file| {
+            let path = tree.path(*paths.get(&file.node)?);
+            Some(Stored { path, digest: file.digest, size: file.size, proof: file.proof })
+        });
+        let files: Vec<_> = stored.collect();
+        let mut shared = self.layer.take_shared();
+        shared.retain(|shared| paths.contains_key(&shared.node));
         Extracted {
             diff_id,
             tar_bytes,
-            files: progress.take_stored(),
             implied,
-            has_whiteouts: self.has_whiteouts,
-            bytes: progress.bytes.load(Ordering::Relaxed) + (directories + 1) * 4096,
-            // Directories were counted when their last pass was queued; the root was not.
-            inodes: progress.inodes.load(Ordering::Relaxed) + 1,
-            shared_bytes: progress.shared_bytes.load(Ordering::Relaxed),
-            shared_inodes: progress.shared_inodes.load(Ordering::Relaxed),
+            has_whiteouts: self.placement.has_whiteouts(),
+            bytes: files.iter().map(|file| file.size.next_multiple_of(4096)).sum::<u64>()
+                + (directories + 1) * 4096,
+            inodes: paths.len() as u64 + directories + 1,
+            shared_bytes: shared.iter().map(|shared| shared.bytes).sum(),
+            shared_inodes: shared.iter().filter(|shared| shared.linked).count() as u64,
+            files,
         }
     }
 }
 
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&b| b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
+/// Removes `name` with all below it; asks on the way whether that is still worth it, so many directories deep.
+fn remove(dir: &Dir, name: &[u8], deep: usize, check: Check<'_>) -> Result<(), AssembleError> {
+    check()?;
+    let io = || AssembleError::io(name, "removing what an entry replaced");
+    // Else it is no directory, or nothing.
+    if deep > 0
+        && let Ok(below) = dir.open_dir(name)
+    {
+        for child in below.names().map_err(io())? {
+            remove(&below, &child, deep - 1, check)?;
+        }
     }
+    dir.remove_all(name).map_err(io())
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chunked_assemble::{
-    AssembleError, Budget, Chunk, Donor, Extracted, Extractor, FetchedPiece, FilePiece, Known, LocalPiece,
-    Pool, Promised, Refetch, Settings, Spare, SparePiece, promise,
+    AssembleError, Budget, Chunk, Donor, Extracted, Extractor, FetchedPiece, FilePiece, Inode, Known, Links,
+    LocalPiece, Pool, Promised, Refetch, Rights, Settings, Spare, SparePiece, promise,
 };
 use chunked_core::{ByteRange, Digest};
 use chunked_linux::Dir;
@@ -96,6 +96,10 @@ impl Layer {
 
     /// The headers of a file with this content; the content itself comes from elsewhere.
     fn header(&mut self, name: &str, content: &[u8]) {
+        self.try_header(name, content).unwrap();
+    }
+
+    fn try_header(&mut self, name: &str, content: &[u8]) -> Result<(), AssembleError> {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
         header.set_uid(0);
@@ -106,8 +110,8 @@ impl Layer {
         builder.append_data(&mut header, name, content).unwrap();
         let entry = builder.get_ref().clone();
         let padding = content.len().next_multiple_of(512) - content.len();
-        self.extractor.raw(entry[..entry.len() - content.len() - padding].to_vec().into()).unwrap();
         self.tar.extend(&entry);
+        self.extractor.raw(entry[..entry.len() - content.len() - padding].to_vec().into())
     }
 
     fn padding(&mut self, content: &[u8]) {
@@ -133,15 +137,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 fn donor(dir: &Path, name: &str) -> Donor {
     let root = Arc::new(Dir::open(dir).unwrap());
-    Donor {
-        root,
-        path: name.into(),
-        may_link: false,
-        may_share: true,
-        fresh: false,
-        check: false,
-        lender: None,
-    }
+    Donor { root, path: name.into(), rights: Rights::Share, fresh: false, check: false, lender: None }
 }
 
 fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
@@ -260,13 +256,15 @@ fn many_bad_files_are_another_plans_affair() {
     let blob = Blob::of(&[content]);
     let mut layer = Layer::new(None);
     for n in 0..200 {
-        layer.header(&n.to_string(), content);
         let (size, digest) = (content.len() as u64, Digest::of(content));
-        let pushed = layer.extractor.promised(size, digest, &Promised::broken(), blob.spare());
-        if pushed.is_err() {
-            return;
+        let pushed = layer.try_header(&n.to_string(), content).and_then(|()| {
+            layer.extractor.promised(size, digest, &Promised::broken(), blob.spare())?;
+            let padding = content.len().next_multiple_of(512) - content.len();
+            layer.extractor.raw(vec![0; padding].into())
+        });
+        if let Err(error) = pushed {
+            return assert!(matches!(error, AssembleError::Donors { .. }), "{error}");
         }
-        layer.padding(content);
     }
     assert!(matches!(layer.finish(), Err(AssembleError::Donors { .. })));
 }
@@ -333,6 +331,18 @@ fn holes_of_a_donor_stay_holes() {
     assert!(made.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
 
+/// Any inode may be linked to.
+#[derive(Debug)]
+struct AnyInode;
+
+impl Links for AnyInode {
+    fn claim(&self, _: Inode, _: u64) -> bool {
+        true
+    }
+
+    fn release(&self, _: Inode) {}
+}
+
 /// Files in a directory, found by their content's digest.
 #[derive(Debug)]
 struct Held(std::path::PathBuf);
@@ -340,7 +350,8 @@ struct Held(std::path::PathBuf);
 impl Known for Held {
     fn find(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Donor>> {
         let held = |digest: &Digest| self.0.join(digest.to_hex()).exists().then(|| digest.to_hex());
-        let donor = |name: String| Donor { may_link: true, ..donor(&self.0, &name) };
+        let rights = Rights::Link(Arc::new(AnyInode));
+        let donor = |name: String| Donor { rights: rights.clone(), ..donor(&self.0, &name) };
         wanted.iter().map(|(digest, _)| held(digest).map(donor)).collect()
     }
 }

@@ -17,6 +17,7 @@ use crate::domains::Domains;
 use crate::error::EngineError;
 use crate::in_flight::InFlight;
 use crate::jobs::Jobs;
+use crate::links::Commits;
 use crate::pull::{Limits, Pull, Pulls};
 use crate::report::{JobStatus, LayerReport};
 
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) places: Arc<Pot>,
     pub(crate) jobs: Jobs,
     pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) commits: Arc<Commits>,
     pulls: Pulls,
     /// Origins that were asked for several ranges at once, or are being asked.
     pub(crate) probed: Mutex<HashSet<String>>,
@@ -104,6 +106,7 @@ impl Engine {
             places,
             jobs: Jobs::default(),
             in_flight: Arc::default(),
+            commits: Arc::default(),
             pulls: Pulls::default(),
             probed: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),

@@ -1,6 +1,5 @@
 //! One layer's job: attempts until its tree is proven, then the commit.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use crate::chunked::{Build, ChunkedError, Supply};
 use crate::engine::Inner;
 use crate::error::EngineError;
 use crate::in_flight::{Claimant, Claims};
+use crate::links::ImageLinks;
 use crate::metadata::Whole;
 use crate::plain::{self, PlainError};
 use crate::pull::Pull;
@@ -238,7 +238,7 @@ impl Job {
         let _stop = segments.stop_on_drop();
         let supply = Supply {
             source: Source::new(segments, Arc::clone(&self.counters)),
-            donors: self.donors(policy.verify)?,
+            donors: self.donors(policy.verify),
             claims: Arc::clone(&claims),
             refetch: Arc::new(BlobSpare {
                 layer: self.layer.blob,
@@ -269,21 +269,12 @@ impl Job {
     }
 
     /// Opens donors for this layer.
-    fn donors(&self, check: bool) -> Result<Donors, EngineError> {
-        let store = Arc::clone(&self.inner.store);
-        Ok(Donors::new(store, self.siblings()?, Arc::clone(&self.pull.linked), check))
-    }
-
-    /// Layers of this image that are in the store.
-    fn siblings(&self) -> Result<HashSet<u64>, EngineError> {
-        let mut found = HashSet::new();
-        for (index, layer) in self.image.layers.iter().enumerate() {
-            let flavour = if index == 0 { Flavour::Base } else { Flavour::Upper };
-            let here = self.inner.store.layer(&layer.diff_id, flavour);
-            let here = here.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
-            found.extend(here.map(|pin| pin.id().get()));
-        }
-        Ok(found)
+    fn donors(&self, check: bool) -> Donors {
+        let (store, commits) = (&self.inner.store, &self.inner.commits);
+        let diff_ids = self.image.layers.iter().map(|layer| layer.diff_id);
+        let linked = Arc::clone(&self.pull.linked);
+        let links = ImageLinks::new(Arc::clone(store), Arc::clone(commits), diff_ids, linked);
+        Donors::new(Arc::clone(store), Arc::new(links), check)
     }
 
     fn judge(
@@ -351,7 +342,7 @@ impl Job {
         self.counters.enter(Phase::Transferring);
         self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
         let started = Instant::now();
-        let donors = self.donors(false)?;
+        let donors = self.donors(false);
         let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })), false)?;
         let segments =
             segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
@@ -420,7 +411,7 @@ impl Job {
         let pin = self
             .blocking(move || {
                 let diff_id = new.diff_id;
-                let pin = inner.store.commit_layer(staging, new);
+                let pin = inner.commits.count(|| inner.store.commit_layer(staging, new));
                 if pin.is_ok()
                     && let Err(error) = inner.store.drop_partials(Some(&diff_id))
                 {

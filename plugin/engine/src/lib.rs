@@ -15,6 +15,7 @@ mod flush;
 mod in_flight;
 mod job;
 mod jobs;
+mod links;
 mod metadata;
 mod network;
 mod panics;

@@ -9,7 +9,7 @@ use chunked_registry::Image;
 use parking_lot::Mutex;
 
 use crate::error::EngineError;
-use crate::reuse::Linked;
+use crate::links::Linked;
 
 /// How long an image's layers are worked on.
 #[derive(Debug, Clone, Copy)]

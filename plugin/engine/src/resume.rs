@@ -19,8 +19,6 @@ use crate::reuse::NodeDonor;
 /// A file of an unfinished tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Leftover {
-    /// Number of its tree.
-    pub(crate) tree: u64,
     pub(crate) root: Arc<Dir>,
     pub(crate) path: Arc<[u8]>,
     /// Nobody can be writing to it, so that blocks may be shared.
@@ -40,10 +38,10 @@ impl Leftovers {
     /// Looks through the unfinished trees of `diff_id` for what `index` wants. Reads them: blocks on the disk.
     pub(crate) fn find(store: &Store, diff_id: &Digest, index: &LayerIndex) -> Self {
         let mut found = Self::default();
-        for Partial { id, fs, settled } in store.partials(diff_id) {
+        for Partial { fs, settled, .. } in store.partials(diff_id) {
             // A tree that vanished in between is no loss.
             if let Ok(root) = Dir::open(&fs) {
-                found.look((id, settled), &Arc::new(root), &index.toc);
+                found.look(settled, &Arc::new(root), &index.toc);
             }
         }
         if !found.files.is_empty() || !found.chunks.is_empty() {
@@ -53,7 +51,7 @@ impl Leftovers {
         found
     }
 
-    fn look(&mut self, (tree, settled): (u64, bool), root: &Arc<Dir>, toc: &Toc) {
+    fn look(&mut self, settled: bool, root: &Arc<Dir>, toc: &Toc) {
         for file in &toc.files {
             let key = (file.digest, file.size);
             if self.files.contains_key(&key) {
@@ -65,7 +63,7 @@ impl Leftovers {
             if opened.metadata().is_ok_and(|meta| meta.len() != file.size) {
                 continue;
             }
-            let leftover = Leftover { tree, root: Arc::clone(root), path: path.into(), settled };
+            let leftover = Leftover { root: Arc::clone(root), path: path.into(), settled };
             if holds(&opened, 0, key) {
                 self.files.insert(key, leftover);
             } else if file.pieces.len() > 1 {

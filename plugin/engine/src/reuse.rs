@@ -5,11 +5,11 @@
 //! jobs are fetching now. A source says with each donor how far it may be used: only files of our own store may be
 //! hard-linked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use chunked_assemble::{Donor, Foreign, Known, Lender};
+use chunked_assemble::{Donor, Foreign, Known, Lender, Rights};
 use chunked_core::Digest;
 use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
@@ -19,6 +19,7 @@ use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
 
 use crate::in_flight::{Claimant, Claims, Flying, InFlight, Key};
+use crate::links::ImageLinks;
 use crate::resume::{Leftover, Leftovers};
 
 /// How donors are treated, decided anew for each attempt at a layer.
@@ -188,26 +189,28 @@ impl Lender for StoreLayer {
 /// A layer's tree, and who is told of what is wrong with it.
 type Root = (Arc<Dir>, Arc<StoreLayer>);
 
-/// Files that hard links were made to, by layer and path.
-pub(crate) type Linked = Mutex<HashSet<(u64, Vec<u8>)>>;
-
 /// Opens donors for the extractor.
 #[derive(Debug)]
 pub(crate) struct Donors {
     store: Arc<Store>,
     /// Roots of layers, which cannot be deleted meanwhile.
     roots: Mutex<HashMap<u64, Root>>,
-    /// Donors are linked once at most for all layers of an image, so that no two files of it become one.
-    linked: Arc<Linked>,
-    /// Layers of the same image: a hard link between two of them would show in the merged tree as one file with
-    /// two names.
-    same_image: HashSet<u64>,
+    links: Arc<ImageLinks>,
     check: bool,
 }
 
 impl Donors {
-    pub(crate) fn new(store: Arc<Store>, same_image: HashSet<u64>, linked: Arc<Linked>, check: bool) -> Self {
-        Self { store, roots: Mutex::default(), linked, same_image, check }
+    pub(crate) fn new(store: Arc<Store>, links: Arc<ImageLinks>, check: bool) -> Self {
+        Self { store, roots: Mutex::default(), links, check }
+    }
+
+    /// How far a file may be used: its inode, or only its blocks, if it is immutable.
+    fn rights(&self, immutable: bool, may_link: bool) -> Rights {
+        match (immutable, may_link) {
+            (true, true) => Rights::Link(Arc::<ImageLinks>::clone(&self.links)),
+            (true, false) => Rights::Share,
+            (false, _) => Rights::Read,
+        }
     }
 
     /// The root of the donor's layer, and who is told if the donor is bad. An error means that the layer vanished since
@@ -227,12 +230,10 @@ impl Donors {
 
     /// A file that an earlier try of this layer left. It was read just now, and nobody else has it.
     pub(crate) fn leftover(&self, file: &Leftover) -> Donor {
-        let may_link = file.settled && self.linked.lock().insert((file.tree, file.path.to_vec()));
         Donor {
             root: Arc::clone(&file.root),
             path: file.path.to_vec(),
-            may_link,
-            may_share: file.settled,
+            rights: self.rights(file.settled, true),
             fresh: false,
             check: self.check,
             lender: None,
@@ -241,13 +242,11 @@ impl Donors {
 
     /// The donor to open. One whose digest nobody computed yet is checked.
     pub(crate) fn open(&self, donor: &chunked_store::Donor) -> std::io::Result<Donor> {
-        let ((root, lender), id) = (self.root(donor)?, donor.layer.get());
-        let may_link = donor.may_link
-            && !self.same_image.contains(&id)
-            && self.linked.lock().insert((id, donor.path.clone()));
-        let (path, may_share) = (donor.path.clone(), donor.may_link);
-        let (check, lender) = (self.check || !donor.proven, Some(lender));
-        Ok(Donor { root, path, may_link, may_share, fresh: false, check, lender })
+        let (root, lender) = self.root(donor)?;
+        // A hard link between two layers of one image would show in the merged tree as one file with two names.
+        let rights = self.rights(donor.may_link, donor.may_link && !self.links.has_layer(donor.layer));
+        let (path, check, lender) = (donor.path.clone(), self.check || !donor.proven, Some(lender));
+        Ok(Donor { root, path, rights, fresh: false, check, lender })
     }
 }
 

@@ -111,6 +111,17 @@ impl Dir {
         Ok(fs::linkat(&old.0, component(old_name)?, &self.0, component(name)?, AtFlags::empty())?)
     }
 
+    /// Makes `name` in this directory a hard link to the open `file`, whatever its name is by now. Needs
+    /// CAP_DAC_READ_SEARCH.
+    pub fn link_file(&self, file: &File, name: &[u8]) -> Result<()> {
+        Ok(fs::linkat(file, "", &self.0, component(name)?, AtFlags::EMPTY_PATH)?)
+    }
+
+    /// Moves `name` into the directory `to`, under the name `new`, in place of what has that name.
+    pub fn rename_into(&self, name: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
+        Ok(fs::renameat(&self.0, component(name)?, &to.0, component(new)?)?)
+    }
+
     /// Gives `name` the new name `to` in this directory, in place of what has that name.
     pub fn rename(&self, name: &[u8], to: &[u8]) -> Result<()> {
         Ok(fs::renameat(&self.0, component(name)?, &self.0, component(to)?)?)

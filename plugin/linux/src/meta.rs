@@ -148,11 +148,3 @@ impl Dir {
         Ok(fs::utimensat(self.as_fd(), self.name(name)?, &times.to_kernel(), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
-
-/// True when the regular file at `path` beneath `root` has extended attributes, or might have.
-pub fn has_xattrs(root: &Dir, path: &[u8]) -> bool {
-    let Ok(file) = root.open_file(path) else { return true };
-    let mut names = [0u8; 1];
-    // ERANGE, too, means that there is at least one.
-    !matches!(fs::flistxattr(&file, &mut names), Ok(0))
-}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chunked_core::{ByteRange, Hasher};
 
 use crate::error::{AssembleError, lossy};
-use crate::source::content::FetchedPiece;
+use crate::source::piece::FetchedPiece;
 
 /// Pieces longer than this, in bytes, compressed or not, are decoded as a stream, not in one buffer.
 pub const MAX_BUFFERED: u64 = 8 << 20;
@@ -16,34 +16,10 @@ thread_local! {
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too. If they are wrong, the
-/// frames are asked for once more.
-///
-/// # Errors
-/// The first error when the same frames come again: then that is what the blob has. [`AssembleError::Garbled`] when
-/// others come that are wrong, too.
-pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, AssembleError> {
-    let error = match decode_once(path, piece) {
-        Err(error @ (AssembleError::Decode { .. } | AssembleError::Digest { .. })) => error,
-        done => return done,
-    };
-    let Some((frames, again)) = piece.frames.as_ref().zip(piece.again.as_deref()) else { return Err(error) };
-    let garbled = || AssembleError::Garbled { path: lossy(path), offset: piece.offset };
-    let range = ByteRange { start: piece.offset, end: piece.offset + frames.len() as u64 };
-    let mut second = Vec::with_capacity(frames.len());
-    let read = again.again(range).ok_or_else(garbled)?.take(range.len()).read_to_end(&mut second);
-    read.map_err(AssembleError::io(path, "fetching once more what came wrong"))?;
-    if second == *frames {
-        return Err(error);
-    }
-    let second = FetchedPiece { frames: Some(second.into()), again: None, ..piece.clone() };
-    decode_once(path, &second).map_err(|_| garbled())
-}
-
-/// The bytes of `piece`, checked against its digest.
+/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too.
 ///
 /// The output is exactly `piece.len` bytes or an error: a decompressor is never given more room.
-fn decode_once(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, AssembleError> {
+pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, AssembleError> {
     let Some(frames) = &piece.frames else {
         let mut hasher = Hasher::new();
         hasher.update_zeros(piece.len);
@@ -70,6 +46,29 @@ fn decode_once(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, Assem
     hasher.update(&out);
     check(path, piece, hasher)?;
     Ok(Some(Bytes::from(out)))
+}
+
+/// The same with frames that are fetched once more, because those at hand gave `error`. Waits for the network.
+///
+/// # Errors
+/// `error` when nobody can be asked, or when the same frames come again: then that is what the blob has.
+/// [`AssembleError::Garbled`] when others come that are wrong, too.
+pub(crate) fn decode_again(
+    path: &[u8],
+    piece: &FetchedPiece,
+    error: AssembleError,
+) -> Result<Option<Bytes>, AssembleError> {
+    let Some((frames, again)) = piece.frames.as_ref().zip(piece.again.as_deref()) else { return Err(error) };
+    let garbled = || AssembleError::Garbled { path: lossy(path), offset: piece.offset };
+    let range = ByteRange { start: piece.offset, end: piece.offset + frames.len() as u64 };
+    let mut second = Vec::with_capacity(frames.len());
+    let read = again.again(range).ok_or_else(garbled)?.take(range.len()).read_to_end(&mut second);
+    read.map_err(AssembleError::io(path, "fetching once more what came wrong"))?;
+    if second == *frames {
+        return Err(error);
+    }
+    let second = FetchedPiece { frames: Some(second.into()), again: None, ..piece.clone() };
+    decode(path, &second).map_err(|_| garbled())
 }
 
 fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), AssembleError> {

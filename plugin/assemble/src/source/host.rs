@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -14,7 +15,9 @@ use chunked_core::{Digest, Hasher};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::source::taking::{Failed, Taking};
+use crate::source::file::{NewFile, Source};
+use crate::source::refetch::{Failed, Spare, instead};
+use crate::work::job::Ran;
 
 /// Files from this many bytes on share the source's blocks where the filesystem can. Smaller ones are copied: the
 /// clone has to be read from disk to be hashed, while the source is often in memory.
@@ -35,13 +38,20 @@ pub trait Foreign: fmt::Debug + Send + Sync {
     fn spoiled(&self);
 }
 
-impl Taking<'_, dyn Foreign> {
-    /// Gives the digest of its bytes, if they were hashed in one go.
-    pub(crate) fn run(&self, parts: &mut Vec<Part>) -> Result<Option<Digest>, AssembleError> {
-        let reason = match self.take() {
+/// A [`Foreign`] file, and what serves if that is bad.
+#[derive(Debug)]
+pub(crate) struct FromHost {
+    pub(crate) source: Arc<dyn Foreign>,
+    pub(crate) spare: Spare,
+}
+
+impl Source for FromHost {
+    fn make(self: Box<Self>, file: NewFile, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let reason = match (Copying { file: &file }).take(&*self.source) {
             Ok(part) => {
                 parts.push(part);
-                return Ok(self.digest);
+                file.complete(file.digest);
+                return Ok(Ran::Done);
             }
             Err(Failed::Ours(error)) => return Err(error),
             Err(Failed::Refuted(reason)) => {
@@ -50,22 +60,29 @@ impl Taking<'_, dyn Foreign> {
             }
             Err(Failed::Unreadable(reason)) => reason,
         };
-        self.spare.make(self.job, self.size, &reason, parts, self.progress)
+        instead(file, &self.spare, &reason)
     }
+}
 
-    fn take(&self) -> Result<Part, Failed> {
-        let source = self.source.open()?;
+/// A file that is made as a copy, or a clone, which is then hashed.
+struct Copying<'a> {
+    file: &'a NewFile,
+}
+
+impl Copying<'_> {
+    fn take(&self, source: &dyn Foreign) -> Result<Part, Failed> {
+        let (file, source) = (self.file, source.open()?);
         if let Some(clone) = self.clone_of(&source)? {
             self.prove(self.hash(&clone)?)?;
-            self.job.finish(&clone)?;
-            self.progress.shared(self.size, false);
-            return Ok(Part::File { file: clone, start: 0, len: self.size });
+            file.target.finish(&clone)?;
+            file.target.layer.shares(file.target.node, file.size, false);
+            return Ok(Part::File { file: clone, start: 0, len: file.size });
         }
-        if self.size <= SMALL { self.small(&source) } else { self.large(source) }
+        if file.size <= SMALL { self.small(&source) } else { self.large(source) }
     }
 
     fn prove(&self, found: Digest) -> Result<(), Failed> {
-        if self.digest == Some(found) {
+        if self.file.digest == Some(found) {
             Ok(())
         } else {
             Err(Failed::Refuted("its copy has another digest".into()))
@@ -74,11 +91,12 @@ impl Taking<'_, dyn Foreign> {
 
     fn clone_of(&self, source: &File) -> Result<Option<File>, AssembleError> {
         // What the pair of filesystems refused once it refuses for the whole layer.
-        let refused = &self.progress.no_foreign_reflinks;
-        if self.size < CLONE || !self.progress.reflinks || refused.load(Ordering::Relaxed) {
+        let (target, layer) = (&self.file.target, &self.file.target.layer);
+        let refused = &layer.no_host_reflinks;
+        if self.file.size < CLONE || !layer.reflinks || refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let clone = self.job.reflink(source)?;
+        let clone = target.reflink(source)?;
         if clone.is_none() {
             refused.store(true, Ordering::Relaxed);
         }
@@ -87,10 +105,10 @@ impl Taking<'_, dyn Foreign> {
 
     /// The digest of our own file, which must have the right length.
     fn hash(&self, file: &File) -> Result<Digest, Failed> {
-        let io = || AssembleError::io(&self.job.path, "reading back the clone");
+        let io = || self.file.target.io("reading back the clone");
         let len = file.metadata().map_err(io())?.len();
-        if len != self.size {
-            return Err(Failed::Refuted(format!("it has {len} bytes, not {}", self.size)));
+        if len != self.file.size {
+            return Err(Failed::Refuted(format!("it has {len} bytes, not {}", self.file.size)));
         }
         let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; BUFFER], 0);
         loop {
@@ -107,26 +125,26 @@ impl Taking<'_, dyn Foreign> {
     }
 
     fn small(&self, source: &File) -> Result<Part, Failed> {
-        let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
-        source.take(self.size + 1).read_to_end(&mut data)?;
+        let mut data = Vec::with_capacity(usize::try_from(self.file.size).unwrap_or(0) + 1);
+        source.take(self.file.size + 1).read_to_end(&mut data)?;
         self.prove(Digest::of(&data))?;
-        let mut file = self.job.create()?;
-        file.write_all(&data).map_err(AssembleError::io(&self.job.path, "writing the file"))?;
-        self.job.finish(&file)?;
+        let mut file = self.file.target.create()?;
+        file.write_all(&data).map_err(self.file.target.io("writing the file"))?;
+        self.file.target.finish(&file)?;
         Ok(Part::Bytes(Bytes::from(data)))
     }
 
     fn large(&self, source: File) -> Result<Part, Failed> {
-        let mut file = self.job.create()?;
+        let mut file = self.file.target.create()?;
         let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
         // One byte more than wanted shows that it grew; an endless one does no harm.
-        let mut source = source.take(self.size + 1);
+        let mut source = source.take(self.file.size + 1);
         loop {
             match source.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => {
                     hasher.update(&buffer[..n]);
-                    let write = AssembleError::io(&self.job.path, "writing the file");
+                    let write = self.file.target.io("writing the file");
                     file.write_all(&buffer[..n]).map_err(write)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -134,7 +152,7 @@ impl Taking<'_, dyn Foreign> {
             }
         }
         self.prove(hasher.finish())?;
-        self.job.finish(&file)?;
-        Ok(Part::File { file, start: 0, len: self.size })
+        self.file.target.finish(&file)?;
+        Ok(Part::File { file, start: 0, len: self.file.size })
     }
 }

@@ -1,5 +1,6 @@
 //! Pieces of a file, fetched ones and local ones, to their place in it.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use chunked_linux::{Dir, copy_range};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::source::content::{FetchedPiece, Lender};
-use crate::source::decode::{MAX_BUFFERED, decode};
+use crate::source::decode::{MAX_BUFFERED, decode, decode_again};
+use crate::source::donor::Lender;
+use crate::source::file::{NewFile, Source};
+use crate::source::growing::{End, Growing};
+use crate::source::piece::{FetchedPiece, Refetch, SparePiece};
 use crate::source::promise::{Made, Promise, Promised};
-use crate::source::refetch::{Refetch, SparePiece};
-use crate::source::taking::refutes;
-use crate::work::job::Job;
-use crate::work::progress::Progress;
+use crate::source::refetch::{refutes, write_piece};
+use crate::work::job::{Job, Ran};
 
 /// What filesystems share is whole blocks of this many bytes (or more, and then nothing is shared).
 const BLOCK: u64 = 4096;
@@ -54,9 +56,10 @@ pub enum Chunk {
         path: Arc<[u8]>,
         /// Offset in it, in bytes.
         offset: u64,
-        /// See [`crate::Donor::may_share`].
+        /// May its blocks be shared? Only if nobody can be writing to it: what is shared is not what was hashed, should
+        /// it change in between.
         may_share: bool,
-        /// See [`crate::Donor::lender`].
+        /// Who says that it is there.
         lender: Option<Arc<dyn Lender>>,
     },
     /// It comes earlier in this layer.
@@ -73,7 +76,7 @@ impl FilePiece {
     }
 
     /// Must the file have its length before it is written?
-    pub(crate) fn may_leave_a_hole(&self) -> bool {
+    fn may_leave_a_hole(&self) -> bool {
         matches!(self, Self::Fetched(FetchedPiece { frames: None, .. }, _))
     }
 
@@ -91,6 +94,27 @@ impl FilePiece {
             Self::Fetched(FetchedPiece { frames: None, .. }, _) => 0,
             piece => piece.size(),
         }
+    }
+}
+
+/// A file all of whose pieces are at hand; the promises are kept when it is complete.
+#[derive(Debug)]
+pub(crate) struct FromPieces {
+    pub(crate) pieces: Vec<FilePiece>,
+    pub(crate) promises: Vec<Promise>,
+}
+
+impl Source for FromPieces {
+    fn make(self: Box<Self>, file: NewFile, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let known = match self.pieces.as_slice() {
+            [only] => only.proven(),
+            _ => None,
+        };
+        let file = Growing::create(file, End { promises: self.promises, known })?;
+        if self.pieces.iter().any(FilePiece::may_leave_a_hole) {
+            file.set_len()?;
+        }
+        Box::new(WritePieces::new(file, self.pieces, 0)).run(parts)
     }
 }
 
@@ -127,21 +151,25 @@ enum Step {
     Fetched(FetchedPiece, Option<Promise>),
     Run(Run),
     Repeat(Promised, LocalPiece),
+    /// Of a run of which other pieces are bad.
+    Good(Bytes),
+    /// It is to be fetched, for this reason.
+    Bad(LocalPiece, String),
 }
 
-fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
-    let mut steps = Vec::with_capacity(pieces.len());
+fn steps(pieces: Vec<FilePiece>) -> VecDeque<Step> {
+    let mut steps = VecDeque::with_capacity(pieces.len());
     for piece in pieces {
         let local = match piece {
             FilePiece::Fetched(piece, promise) => {
-                steps.push(Step::Fetched(piece, promise));
+                steps.push_back(Step::Fetched(piece, promise));
                 continue;
             }
             FilePiece::Local(local) => local,
         };
         match &local.chunk {
-            Chunk::Repeat(promised) => steps.push(Step::Repeat(promised.clone(), local)),
-            Chunk::Donor { root, path, offset, may_share, lender } => match steps.last_mut() {
+            Chunk::Repeat(promised) => steps.push_back(Step::Repeat(promised.clone(), local)),
+            Chunk::Donor { root, path, offset, may_share, lender } => match steps.back_mut() {
                 Some(Step::Run(run)) if run.continues(root, path, *offset) => {
                     run.len += local.spare.described.len;
                     run.pieces.push(local);
@@ -149,7 +177,8 @@ fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
                 _ => {
                     let made = Made { root: Arc::clone(root), path: Arc::clone(path), offset: *offset };
                     let (len, may_share, lender) = (local.spare.described.len, *may_share, lender.clone());
-                    steps.push(Step::Run(Run { made, may_share, lender, len, pieces: vec![local] }));
+                    let run = Run { made, may_share, lender, len, pieces: vec![local] };
+                    steps.push_back(Step::Run(run));
                 }
             },
         }
@@ -157,166 +186,157 @@ fn steps(pieces: Vec<FilePiece>) -> Vec<Step> {
     steps
 }
 
-/// The file that pieces are written to.
-pub(crate) struct Target<'a> {
-    pub(crate) file: &'a File,
-    pub(crate) job: &'a Job,
-    pub(crate) progress: &'a Progress,
+/// Writes neighbouring pieces of a file, as one of its users. Holes are left out: the file must have its length, or
+/// get it from what follows.
+#[derive(Debug)]
+pub(crate) struct WritePieces {
+    file: Arc<Growing>,
+    steps: VecDeque<Step>,
+    /// Where the next one goes.
+    at: u64,
 }
 
-impl Target<'_> {
-    /// Writes neighbouring `pieces`, the first of them at `at`; adds their bytes to `parts`. Holes are left out:
-    /// the file must have its length, or get it from what follows.
-    pub(crate) fn pieces(
-        &self,
-        pieces: Vec<FilePiece>,
-        mut at: u64,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
-        for step in steps(pieces) {
+impl WritePieces {
+    /// `pieces`, the first of which goes to `at`.
+    pub(crate) fn new(file: Arc<Growing>, pieces: Vec<FilePiece>, at: u64) -> Self {
+        Self { file, steps: steps(pieces), at }
+    }
+}
+
+impl Job for WritePieces {
+    fn path(&self) -> &[u8] {
+        self.file.entry()
+    }
+
+    fn run(mut self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        while let Some(step) = self.steps.pop_front() {
             match step {
-                Step::Fetched(piece, promise) => {
-                    self.fetched(&piece, promise, at, parts)?;
-                    at += piece.len;
-                }
-                Step::Run(run) => {
-                    self.run(&run, at, parts)?;
-                    at += run.len;
-                }
-                Step::Repeat(promised, piece) => {
-                    let len = piece.spare.described.len;
-                    // What it repeats was handed to the workers before, so that one of them is on it.
-                    match promised.wait() {
-                        Some(made) => {
-                            let run = Run { made, may_share: false, lender: None, len, pieces: vec![piece] };
-                            self.run(&run, at, parts)?;
-                        }
-                        None => self.refetch(&piece, at, "what it repeats was not made", parts)?,
+                Step::Fetched(piece, promise) => match decode(self.path(), &piece) {
+                    Ok(bytes) => self.fetched(bytes, piece.len, promise, parts)?,
+                    Err(error @ (AssembleError::Decode { .. } | AssembleError::Digest { .. }))
+                        if piece.again.is_some() =>
+                    {
+                        return Ok(Ran::Fetch(Box::new(AskAgain { piece, promise, error, rest: self })));
                     }
-                    at += len;
+                    Err(error) => return Err(error),
+                },
+                Step::Run(run) => self.run_of(run, parts)?,
+                Step::Good(bytes) => self.bytes(bytes, parts)?,
+                Step::Bad(piece, reason) => {
+                    piece.refetch.spoiled(self.path(), &reason);
+                    self.file.new.target.layer.count_refetch(self.path(), &reason)?;
+                    return Ok(Ran::Fetch(Box::new(FetchPiece { piece, rest: self })));
                 }
+                Step::Repeat(promised, piece) => match promised.outcome() {
+                    Some(made) => self.repeat(made, piece),
+                    None => {
+                        return Ok(Ran::Later(Box::new(move |resume| {
+                            promised.then(move |made| {
+                                self.repeat(made, piece);
+                                resume(self);
+                            });
+                        })));
+                    }
+                },
             }
         }
-        Ok(())
+        self.file.leave()?;
+        Ok(Ran::Done)
     }
+}
 
-    fn write(&self, bytes: &[u8], at: u64) -> Result<(), AssembleError> {
-        self.file.write_all_at(bytes, at).map_err(AssembleError::io(&self.job.path, "writing the file"))
-    }
-
-    fn fetched(
-        &self,
-        piece: &FetchedPiece,
-        promise: Option<Promise>,
-        at: u64,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
-        match decode(&self.job.path, piece)? {
-            Some(bytes) => {
-                self.write(&bytes, at)?;
-                parts.push(Part::Bytes(bytes));
-            }
-            None => parts.push(Part::Zeros(piece.len)),
-        }
-        if let Some(promise) = promise {
-            promise.keep(&self.progress.made(&self.job.path, at));
-        }
-        Ok(())
-    }
-
-    /// Writes a run; what of it is not what the TOC says is fetched.
-    fn run(&self, run: &Run, at: u64, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
-        let (donor, bytes) = match read(run) {
-            Ok(read) => read,
-            Err(error) => {
-                let reason = error.to_string();
-                if refutes(&error) {
-                    run.refuted(&reason);
-                }
-                return self.each(run, at, parts, |_| Some(reason.clone()), &Bytes::new());
-            }
-        };
-        let wrong =
-            |piece: &LocalPiece, bytes: &[u8]| piece.spare.described.digest != Some(Digest::of(bytes));
-        let mut from = 0;
-        let mut bad = Vec::new();
-        for piece in &run.pieces {
-            let to = from + length(piece);
-            bad.push(bytes.get(from..to).is_none_or(|bytes| wrong(piece, bytes)));
-            from = to;
-        }
-        if bad.contains(&true) {
-            run.refuted("a part of it has another digest");
-            let reason = |index: usize| bad.get(index)?.then(|| "it has another digest".to_owned());
-            return self.each(run, at, parts, reason, &bytes);
-        }
-        self.share(run, &donor, &bytes, at)?;
+impl WritePieces {
+    /// Writes the next `bytes`.
+    fn bytes(&mut self, bytes: Bytes, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
+        self.file.write(&bytes, self.at)?;
+        self.at += bytes.len() as u64;
         parts.push(Part::Bytes(bytes));
         Ok(())
     }
 
-    /// Writes the pieces of a run one by one, fetching those that `bad` gives a reason for.
-    fn each(
-        &self,
-        run: &Run,
-        mut at: u64,
+    /// Writes a fetched piece of `len` bytes: `bytes`, or a hole.
+    fn fetched(
+        &mut self,
+        bytes: Option<Bytes>,
+        len: u64,
+        promise: Option<Promise>,
         parts: &mut Vec<Part>,
-        bad: impl Fn(usize) -> Option<String>,
-        bytes: &Bytes,
     ) -> Result<(), AssembleError> {
-        let mut from = 0;
-        for (index, piece) in run.pieces.iter().enumerate() {
-            let to = from + length(piece);
-            match bad(index) {
-                Some(reason) => self.refetch(piece, at, &reason, parts)?,
-                None => {
-                    let bytes = bytes.slice(from.min(bytes.len())..to.min(bytes.len()));
-                    self.write(&bytes, at)?;
-                    parts.push(Part::Bytes(bytes));
-                }
+        let at = self.at;
+        match bytes {
+            Some(bytes) => self.bytes(bytes, parts)?,
+            None => {
+                parts.push(Part::Zeros(len));
+                self.at += len;
             }
-            from = to;
-            at += piece.spare.described.len;
+        }
+        if let Some(promise) = promise {
+            promise.keep(&self.file.made(at));
         }
         Ok(())
     }
 
-    fn refetch(
-        &self,
-        piece: &LocalPiece,
-        at: u64,
-        reason: &str,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), AssembleError> {
-        piece.refetch.spoiled(&self.job.path, reason);
-        self.progress.spend_spare(&self.job.path, reason)?;
-        piece.spare.write(&*piece.refetch, &self.job.path, self.file, at)?;
-        let file = self.file.try_clone().map_err(AssembleError::io(&self.job.path, "reading it back"))?;
-        parts.push(Part::File { file, start: at, len: piece.spare.described.len });
+    /// Goes on with a piece that repeats what was `made`, if it was.
+    fn repeat(&mut self, made: Option<Made>, piece: LocalPiece) {
+        let len = piece.spare.described.len;
+        self.steps.push_front(match made {
+            Some(made) => Step::Run(Run { made, may_share: false, lender: None, len, pieces: vec![piece] }),
+            None => Step::Bad(piece, "what it repeats was not made".into()),
+        });
+    }
+
+    /// Writes a run; what of it is not what the TOC says is to be fetched.
+    fn run_of(&mut self, run: Run, parts: &mut Vec<Part>) -> Result<(), AssembleError> {
+        let (donor, bytes) = match read(&run) {
+            Ok(read) => read,
+            Err(error) => {
+                if refutes(&error) {
+                    run.refuted(&error.to_string());
+                }
+                let bad = run.pieces.into_iter().map(|piece| Step::Bad(piece, error.to_string()));
+                bad.rev().for_each(|step| self.steps.push_front(step));
+                return Ok(());
+            }
+        };
+        let mut from = 0;
+        let mut good = Vec::with_capacity(run.pieces.len());
+        for LocalPiece { spare: SparePiece { described, .. }, .. } in &run.pieces {
+            let to = from + usize::try_from(described.len).unwrap_or(usize::MAX);
+            let bytes = bytes.slice(from.min(bytes.len())..to.min(bytes.len()));
+            good.push(Some(bytes).filter(|bytes| described.digest == Some(Digest::of(bytes))));
+            from = to;
+        }
+        if good.iter().all(Option::is_some) {
+            self.share(&run, &donor, &bytes)?;
+            self.at += run.len;
+            parts.push(Part::Bytes(bytes));
+            return Ok(());
+        }
+        run.refuted("a part of it has another digest");
+        for (piece, good) in run.pieces.into_iter().zip(good).rev() {
+            let bad = || Step::Bad(piece, "it has another digest".into());
+            self.steps.push_front(good.map_or_else(bad, Step::Good));
+        }
         Ok(())
     }
 
-    /// Puts `bytes`, which were read from `donor`, at `at`: by sharing the whole blocks among them where both
+    /// Puts `bytes`, which were read from `donor`, to the next place: by sharing the whole blocks among them where both
     /// files have them on blocks and the filesystem can, else by writing.
-    fn share(&self, run: &Run, donor: &File, bytes: &[u8], at: u64) -> Result<(), AssembleError> {
-        let start = run.made.offset;
+    fn share(&self, run: &Run, donor: &File, bytes: &[u8]) -> Result<(), AssembleError> {
+        let (start, at, target) = (run.made.offset, self.at, &self.file.new.target);
         let head = at.next_multiple_of(BLOCK) - at;
         let whole = run.len.saturating_sub(head) / BLOCK * BLOCK;
-        let shares = run.may_share && self.progress.reflinks;
+        let shares = run.may_share && target.layer.reflinks;
         if !shares || start % BLOCK != at % BLOCK || whole == 0 {
-            return self.write(bytes, at);
+            return self.file.write(bytes, at);
         }
-        let copied = copy_range(self.file, at + head, donor, start + head, whole)
-            .map_err(AssembleError::io(&self.job.path, "sharing blocks with the donor"))?;
-        self.progress.shared(copied, false);
+        let copied = copy_range(&self.file.file, at + head, donor, start + head, whole)
+            .map_err(target.io("sharing blocks with the donor"))?;
+        target.layer.shares(target.node, copied, false);
         let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        self.write(&bytes[..index(head)], at)?;
-        self.write(&bytes[index(head + copied)..], at + head + copied)
+        self.file.write(&bytes[..index(head)], at)?;
+        self.file.write(&bytes[index(head + copied)..], at + head + copied)
     }
-}
-
-fn length(piece: &LocalPiece) -> usize {
-    usize::try_from(piece.spare.described.len).unwrap_or(usize::MAX)
 }
 
 /// The bytes of a run, and the file they are from.
@@ -328,4 +348,49 @@ fn read(run: &Run) -> std::io::Result<(File, Bytes)> {
     let mut bytes = vec![0; usize::try_from(run.len).unwrap_or(0)];
     file.read_exact_at(&mut bytes, run.made.offset)?;
     Ok((file, Bytes::from(bytes)))
+}
+
+/// Asks once more for a piece that came wrong, then goes on.
+#[derive(Debug)]
+struct AskAgain {
+    piece: FetchedPiece,
+    promise: Option<Promise>,
+    error: AssembleError,
+    rest: Box<WritePieces>,
+}
+
+impl Job for AskAgain {
+    fn path(&self) -> &[u8] {
+        self.rest.path()
+    }
+
+    fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let Self { piece, promise, error, mut rest } = *self;
+        let bytes = decode_again(rest.path(), &piece, error)?;
+        rest.fetched(bytes, piece.len, promise, parts)?;
+        Ok(Ran::Next(rest))
+    }
+}
+
+/// Fetches a piece that no local file gave, then goes on.
+#[derive(Debug)]
+struct FetchPiece {
+    piece: LocalPiece,
+    rest: Box<WritePieces>,
+}
+
+impl Job for FetchPiece {
+    fn path(&self) -> &[u8] {
+        self.rest.path()
+    }
+
+    fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let Self { piece, mut rest } = *self;
+        let (at, len) = (rest.at, piece.spare.described.len);
+        write_piece(&piece.spare, &*piece.refetch, rest.path(), &rest.file.file, at)?;
+        let file = rest.file.file.try_clone().map_err(rest.file.new.target.io("reading it back"))?;
+        parts.push(Part::File { file, start: at, len });
+        rest.at += len;
+        Ok(Ran::Next(rest))
+    }
 }

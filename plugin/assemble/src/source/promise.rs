@@ -85,6 +85,15 @@ impl Promised {
         }
     }
 
+    /// The outcome, if there is one yet: what was made, or `None` when the promise was broken.
+    pub(crate) fn outcome(&self) -> Option<Option<Made>> {
+        match &*self.0.state.lock() {
+            State::Kept(made) => Some(Some(made.clone())),
+            State::Broken => Some(None),
+            State::Open(_) => None,
+        }
+    }
+
     /// Calls `work` with the outcome: now, if there is one, else on the thread that brings it, which must not
     /// be held up.
     pub fn then(&self, work: impl FnOnce(Option<Made>) + Send + 'static) {

@@ -1,44 +1,17 @@
 //! When a local file does not give what was expected of it: its bytes are fetched then and there, alone.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use chunked_core::{ByteRange, Digest};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::source::content::FetchedPiece;
 use crate::source::decode::{decode, decode_stream};
-use crate::work::job::Job;
-use crate::work::progress::Progress;
-
-/// What a layer's blob still offers while the layer is built. Called by workers, which it may hold up.
-pub trait Refetch: fmt::Debug + Send + Sync {
-    /// The pieces of the layer's file number `file`, in order.
-    fn pieces(&self, file: usize) -> Vec<SparePiece>;
-
-    /// The bytes of `range` of the blob, fetched now.
-    fn read(&self, range: ByteRange) -> Box<dyn Read + Send>;
-
-    /// The bytes of `range` of the blob once more, because those that came are wrong; from somebody else, if there is
-    /// anybody. `None` when it was asked too often.
-    fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>>;
-
-    /// Told of every local file that turned out unusable: the entry it was meant for, and what is wrong with it.
-    fn spoiled(&self, path: &[u8], reason: &str);
-}
-
-/// A piece that can be fetched, should the local one be bad.
-#[derive(Debug, Clone)]
-pub struct SparePiece {
-    /// Offset in the blob, decoded length and digest; without frames.
-    pub described: FetchedPiece,
-    /// Its frames in the blob; `None` for a hole.
-    pub blob: Option<ByteRange>,
-}
+use crate::source::file::NewFile;
+use crate::source::piece::{Refetch, SparePiece};
+use crate::work::job::{Job, Ran};
 
 /// A file that can be fetched, should the local one be bad.
 #[derive(Debug, Clone)]
@@ -67,63 +40,102 @@ impl<R: Read> Read for Remembering<R> {
     }
 }
 
-impl SparePiece {
-    /// Fetches the piece and writes it to `file` at `at`.
-    pub(crate) fn write(
-        &self,
-        from: &dyn Refetch,
-        path: &[u8],
-        file: &File,
-        at: u64,
-    ) -> Result<(), AssembleError> {
-        let Some(range) = self.blob else {
-            return decode(path, &self.described).map(drop);
-        };
-        let mut compressed = Remembering { inner: from.read(range), error: None };
-        let mut offset = at;
-        let done = decode_stream(path, &self.described, &mut compressed, |bytes| {
-            file.write_all_at(&bytes, offset).map_err(AssembleError::io(path, "writing the file"))?;
-            offset += bytes.len() as u64;
-            Ok(())
-        });
-        match compressed.error {
-            Some(error) => Err(AssembleError::io(path, "fetching what no local file gave")(error)),
-            None => done,
-        }
+/// Fetches `piece` and writes it to `file` at `at`. Waits for the network.
+pub(crate) fn write_piece(
+    piece: &SparePiece,
+    from: &dyn Refetch,
+    entry: &[u8],
+    file: &File,
+    at: u64,
+) -> Result<(), AssembleError> {
+    let Some(range) = piece.blob else {
+        return decode(entry, &piece.described).map(drop);
+    };
+    let mut compressed = Remembering { inner: from.read(range), error: None };
+    let mut offset = at;
+    let done = decode_stream(entry, &piece.described, &mut compressed, |bytes| {
+        file.write_all_at(&bytes, offset).map_err(AssembleError::io(entry, "writing the file"))?;
+        offset += bytes.len() as u64;
+        Ok(())
+    });
+    match compressed.error {
+        Some(error) => Err(AssembleError::io(entry, "fetching what no local file gave")(error)),
+        None => done,
     }
 }
 
-impl Spare {
-    /// Makes the file of `job` from fetched pieces; what a bad donor left of it is removed. `reason`: what was
-    /// wrong with the donor. Gives the digest of its bytes, if they were hashed in one go.
-    pub(crate) fn make(
-        &self,
-        job: &Job,
-        size: u64,
-        reason: &str,
-        parts: &mut Vec<Part>,
-        progress: &Progress,
-    ) -> Result<Option<Digest>, AssembleError> {
-        self.from.spoiled(&job.path, reason);
-        progress.spend_spare(&job.path, reason)?;
-        job.remove()?;
-        let file = job.create()?;
-        file.set_len(size).map_err(AssembleError::io(&job.path, "setting the file's length"))?;
+/// Why a source gave nothing.
+pub(crate) enum Failed {
+    /// It does not hold what it was said to hold, for this reason.
+    Refuted(String),
+    /// It cannot be read just now, for this reason: that says nothing about what it holds.
+    Unreadable(String),
+    /// Our own file could not be made.
+    Ours(AssembleError),
+}
+
+impl From<AssembleError> for Failed {
+    fn from(error: AssembleError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// Of the source: errors of our own files are [`AssembleError`]s.
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        if refutes(&error) { Self::Refuted(error.to_string()) } else { Self::Unreadable(error.to_string()) }
+    }
+}
+
+/// Does this error of opening or reading a source mean that it is not what it was? Running out of descriptors or memory
+/// does not.
+pub(crate) fn refutes(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof | InvalidInput)
+}
+
+/// Goes on with `file` from the blob, because what it was to be made from is bad, for this `reason`; what that left of
+/// the file is removed.
+pub(crate) fn instead(new: NewFile, spare: &Spare, reason: &str) -> Result<Ran, AssembleError> {
+    spare.from.spoiled(new.target.entry(), reason);
+    new.target.layer.count_refetch(new.target.entry(), reason)?;
+    new.target.remove()?;
+    let file = new.target.create()?;
+    file.set_len(new.size).map_err(new.target.io("setting the file's length"))?;
+    Ok(Ran::Fetch(Box::new(FetchFile { new, file, spare: spare.clone() })))
+}
+
+/// Fetches a whole file.
+#[derive(Debug)]
+struct FetchFile {
+    new: NewFile,
+    /// Created, empty, with its length.
+    file: File,
+    spare: Spare,
+}
+
+impl Job for FetchFile {
+    fn path(&self) -> &[u8] {
+        self.new.target.entry()
+    }
+
+    fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         let mut at = 0;
-        let pieces = self.from.pieces(self.file);
+        let pieces = self.spare.from.pieces(self.spare.file);
         for piece in &pieces {
-            piece.write(&*self.from, &job.path, &file, at)?;
+            write_piece(piece, &*self.spare.from, self.path(), &self.file, at)?;
             at += piece.described.len;
         }
-        if at != size {
-            return Err(AssembleError::entry(&job.path, "its pieces do not add up to its size"));
+        if at != self.new.size {
+            return Err(AssembleError::entry(self.path(), "its pieces do not add up to its size"));
         }
-        job.finish(&file)?;
-        parts.push(Part::File { file, start: 0, len: size });
-        match pieces.as_slice() {
+        self.new.target.finish(&self.file)?;
+        self.new.complete(match pieces.as_slice() {
             // The bytes of a hole are not looked at.
-            [only] if only.blob.is_some() => Ok(only.described.digest),
-            _ => Ok(None),
-        }
+            [only] if only.blob.is_some() => only.described.digest,
+            _ => None,
+        });
+        parts.push(Part::File { file: self.file, start: 0, len: self.new.size });
+        Ok(Ran::Done)
     }
 }

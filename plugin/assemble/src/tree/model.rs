@@ -2,11 +2,15 @@
 //!
 //! It answers what containerd's unpack asks the disk: where does a name lead through the layer's own symlinks,
 //! does its parent exist, what is in the way. So files can be written by workers, out of order, and the kernel
-//! never resolves an image's symlink. Pure: no I/O.
+//! never resolves an image's symlink.
+//!
+//! It also knows what lies where on the disk. An entry that replaces another is not made in its place while
+//! workers may be busy with that: it is made aside, and what is no longer in the tree stays where it is. When all is
+//! written, [`Tree::tidy`] says how the disk becomes the tree. Pure: no I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::tree::path::clean;
+use crate::tree::path::{self, clean};
 
 /// Symlinks followed for one name before it counts as a loop (as in containerd's continuity/fs.RootPath).
 const MAX_LINKS: usize = 255;
@@ -31,12 +35,18 @@ pub(crate) enum Leaf {
     Whiteout,
 }
 
+type Name = Box<[u8]>;
+
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    children: HashMap<Box<[u8]>, NodeId>,
+    children: HashMap<Name, NodeId>,
+    /// Children that are implied directories.
+    implied: HashSet<Name>,
+    /// Names at which the disk has something that is no longer in the tree.
+    stale: HashSet<Name>,
     /// Described by an entry; the others were only implied by the names of entries below them.
-    pub(crate) explicit: bool,
-    pub(crate) opaque: bool,
+    explicit: bool,
+    opaque: bool,
 }
 
 impl Directory {
@@ -44,6 +54,43 @@ impl Directory {
     pub(crate) fn described() -> Self {
         Self { explicit: true, ..Self::default() }
     }
+
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+}
+
+/// Where a node lies on the disk until the tree is tidied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// At its name in its parent.
+    Own,
+    /// Beside the tree, under this number: at its name lies what it replaced.
+    Aside(u32),
+}
+
+/// Where a node lies on the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// The path begins beside the tree, at what has this number there; else at the tree's root.
+    pub(crate) aside: Option<u32>,
+    /// Path from there, without a leading slash; may be empty.
+    pub(crate) path: Vec<u8>,
+}
+
+/// A step from the disk as the workers leave it to the tree. Steps are taken in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tidy {
+    /// The hard link `node` is made, to the node `first`.
+    Link { first: NodeId, node: NodeId },
+    /// What lies at this name of the directory is removed, with all below it.
+    Remove { directory: NodeId, name: Vec<u8> },
+    /// The node, which lies aside, is moved to its name in its parent; afterwards [`Tree::moved`] is called.
+    Move { node: NodeId },
 }
 
 /// Why a name leads nowhere.
@@ -57,26 +104,44 @@ pub(crate) enum TreeError {
     Name,
     #[error("the layer has too many entries")]
     Full,
+    #[error("it is an invalid whiteout name")]
+    Whiteout,
+    #[error("it is a hard link to a directory")]
+    LinkToDirectory,
+    #[error("it is a hard link to {0:?}, which is not in the layer")]
+    LinkToNothing(String),
 }
 
 #[derive(Debug)]
 struct Slot {
     node: Node,
     parent: NodeId,
-    name: Box<[u8]>,
+    name: Name,
+    home: Home,
+    /// For a hard link, the node whose entry made the inode.
+    first: Option<NodeId>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tree {
     slots: Vec<Slot>,
+    /// Nodes that were given a place aside.
+    asides: u32,
+    links: Vec<NodeId>,
 }
 
 impl Tree {
     pub(crate) const ROOT: NodeId = NodeId(0);
 
     pub(crate) fn new() -> Self {
-        let root = Directory::described();
-        Self { slots: vec![Slot { node: Node::Directory(root), parent: Self::ROOT, name: Box::default() }] }
+        let root = Slot {
+            node: Node::Directory(Directory::described()),
+            parent: Self::ROOT,
+            name: Name::default(),
+            home: Home::Own,
+            first: None,
+        };
+        Self { slots: vec![root], asides: 0, links: Vec::new() }
     }
 
     fn slot(&self, id: NodeId) -> Option<&Slot> {
@@ -87,7 +152,14 @@ impl Tree {
         self.slot(id).map(|slot| &slot.node)
     }
 
-    pub(crate) fn directory_mut(&mut self, id: NodeId) -> Option<&mut Directory> {
+    pub(crate) fn directory(&self, id: NodeId) -> Option<&Directory> {
+        match self.node(id)? {
+            Node::Directory(directory) => Some(directory),
+            _ => None,
+        }
+    }
+
+    fn directory_mut(&mut self, id: NodeId) -> Option<&mut Directory> {
         match &mut self.slots.get_mut(id.0 as usize)?.node {
             Node::Directory(directory) => Some(directory),
             _ => None,
@@ -95,10 +167,32 @@ impl Tree {
     }
 
     pub(crate) fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
-        match self.node(directory)? {
-            Node::Directory(d) => d.children.get(name).copied(),
-            _ => None,
-        }
+        self.directory(directory)?.children.get(name).copied()
+    }
+
+    /// The node whose entry made the inode of `id`: itself, unless it is a hard link.
+    pub(crate) fn first(&self, id: NodeId) -> NodeId {
+        self.slot(id).and_then(|slot| slot.first).unwrap_or(id)
+    }
+
+    pub(crate) fn is_file(&self, id: NodeId) -> bool {
+        matches!(self.node(id), Some(Node::Leaf(Leaf::File)))
+    }
+
+    pub(crate) fn is_symlink(&self, id: NodeId) -> bool {
+        matches!(self.node(id), Some(Node::Symlink(_)))
+    }
+
+    pub(crate) fn is_whiteout(&self, id: NodeId) -> bool {
+        matches!(self.node(id), Some(Node::Leaf(Leaf::Whiteout)))
+    }
+
+    pub(crate) fn parent(&self, id: NodeId) -> NodeId {
+        self.slot(id).map_or(Self::ROOT, |slot| slot.parent)
+    }
+
+    pub(crate) fn name(&self, id: NodeId) -> &[u8] {
+        self.slot(id).map_or(&[], |slot| &slot.name)
     }
 
     /// Where `name` leads: its components with every symlink of this tree resolved within the root, except that
@@ -113,7 +207,7 @@ impl Tree {
                 path.pop();
                 continue;
             }
-            if part.len() > 255 || part.contains(&0) {
+            if !path::is_component(&part) {
                 return Err(TreeError::Name);
             }
             let here = path.last().map_or(Some(Self::ROOT), |(_, id)| *id);
@@ -157,7 +251,7 @@ impl Tree {
         let mut id = Self::ROOT;
         for part in components {
             id = match self.child(id, part) {
-                Some(child) if matches!(self.node(child), Some(Node::Directory(_))) => child,
+                Some(child) if self.directory(child).is_some() => child,
                 Some(_) => return Err(TreeError::NotADirectory),
                 None => {
                     let child = self.insert(id, part, Node::Directory(Directory::default()))?;
@@ -171,29 +265,91 @@ impl Tree {
 
     /// Puts `node` at `name` in `directory`, in place of what was there.
     pub(crate) fn insert(&mut self, directory: NodeId, name: &[u8], node: Node) -> Result<NodeId, TreeError> {
-        let id = NodeId(u32::try_from(self.slots.len()).map_err(|_| TreeError::Full)?);
-        let parent = self.directory_mut(directory).ok_or(TreeError::NotADirectory)?;
-        parent.children.insert(name.into(), id);
-        self.slots.push(Slot { node, parent: directory, name: name.into() });
+        self.add(directory, name, node, None)
+    }
+
+    /// Puts a hard link to `target`, which is no directory, at `name` in `directory`, in place of what was there.
+    pub(crate) fn link(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        target: NodeId,
+    ) -> Result<NodeId, TreeError> {
+        let node = match self.node(target) {
+            Some(Node::Symlink(to)) => Node::Symlink(to.clone()),
+            Some(Node::Leaf(leaf)) => Node::Leaf(*leaf),
+            Some(Node::Directory(_)) | None => return Err(TreeError::LinkToDirectory),
+        };
+        let id = self.add(directory, name, node, Some(self.first(target)))?;
+        self.links.push(id);
         Ok(id)
     }
 
-    /// Takes `name` out of `directory`. The nodes below stay in memory, unreachable.
+    fn add(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        node: Node,
+        first: Option<NodeId>,
+    ) -> Result<NodeId, TreeError> {
+        let id = NodeId(u32::try_from(self.slots.len()).map_err(|_| TreeError::Full)?);
+        self.remove(directory, name);
+        let implied = matches!(&node, Node::Directory(new) if !new.explicit);
+        let parent = self.directory_mut(directory).ok_or(TreeError::NotADirectory)?;
+        parent.children.insert(name.into(), id);
+        if implied {
+            parent.implied.insert(name.into());
+        }
+        let home = if parent.stale.contains(name) {
+            self.asides += 1;
+            Home::Aside(self.asides)
+        } else {
+            Home::Own
+        };
+        self.slots.push(Slot { node, parent: directory, name: name.into(), home, first });
+        Ok(id)
+    }
+
+    /// Takes `name`, with all below it, out of `directory`. On the disk it stays where it is.
     pub(crate) fn remove(&mut self, directory: NodeId, name: &[u8]) {
-        if let Some(directory) = self.directory_mut(directory) {
-            directory.children.remove(name);
+        let Some(parent) = self.directory_mut(directory) else { return };
+        let Some(id) = parent.children.remove(name) else { return };
+        parent.implied.remove(name);
+        // A hard link is made last, so there is nothing yet.
+        let lies_there = self.slot(id).is_some_and(|slot| slot.home == Home::Own && slot.first.is_none());
+        if lies_there && let Some(parent) = self.directory_mut(directory) {
+            parent.stale.insert(name.into());
         }
     }
 
-    /// Names in `directory` that no entry of this layer described: what an opaque marker in the lowest layer
-    /// takes away.
-    pub(crate) fn implied_children(&self, directory: NodeId) -> Vec<Vec<u8>> {
-        let Some(Node::Directory(d)) = self.node(directory) else { return Vec::new() };
-        let implied = |id: &NodeId| matches!(self.node(*id), Some(Node::Directory(d)) if !d.explicit);
-        d.children.iter().filter(|(_, id)| implied(id)).map(|(name, _)| name.to_vec()).collect()
+    /// An entry described the directory `id`.
+    pub(crate) fn describe(&mut self, id: NodeId) {
+        let (parent, name) = (self.parent(id), self.name(id).to_vec());
+        if let Some(directory) = self.directory_mut(id) {
+            directory.explicit = true;
+        }
+        if let Some(parent) = self.directory_mut(parent) {
+            parent.implied.remove(&name[..]);
+        }
     }
 
-    /// Path of `id` from the root, without a leading slash; empty for the root.
+    /// Marks the directory `id` opaque; nothing happens to what is no directory.
+    pub(crate) fn make_opaque(&mut self, id: NodeId) {
+        if let Some(directory) = self.directory_mut(id) {
+            directory.opaque = true;
+        }
+    }
+
+    /// Takes out of `directory` the names that no entry of this layer described: what an opaque marker in the
+    /// lowest layer takes away.
+    pub(crate) fn remove_implied(&mut self, directory: NodeId) {
+        let Some(here) = self.directory_mut(directory) else { return };
+        for name in std::mem::take(&mut here.implied) {
+            self.remove(directory, &name);
+        }
+    }
+
+    /// Path of `id` in the tree, without a leading slash; empty for the root.
     pub(crate) fn path(&self, id: NodeId) -> Vec<u8> {
         let mut parts: Vec<&[u8]> = Vec::new();
         let mut at = id;
@@ -202,21 +358,64 @@ impl Tree {
             parts.push(&slot.name);
             at = slot.parent;
         }
-        crate::tree::path::join(parts.into_iter().rev())
+        path::join(parts.into_iter().rev())
     }
 
-    /// Every directory that can be reached from the root, parents first, the root left out.
-    pub(crate) fn directories(&self) -> Vec<NodeId> {
+    /// Where `id` lies on the disk.
+    pub(crate) fn location(&self, id: NodeId) -> Location {
+        let (mut parts, mut aside, mut at): (Vec<&[u8]>, _, _) = (Vec::new(), None, id);
+        while at != Self::ROOT {
+            let Some(slot) = self.slot(at) else { break };
+            if let Home::Aside(number) = slot.home {
+                aside = Some(number);
+                break;
+            }
+            parts.push(&slot.name);
+            at = slot.parent;
+        }
+        Location { aside, path: path::join(parts.into_iter().rev()) }
+    }
+
+    /// What the tree has, parents first, the root left out. Each node is given once.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
         let mut found = Vec::new();
         let mut todo = vec![Self::ROOT];
         while let Some(id) = todo.pop() {
-            let Some(Node::Directory(directory)) = self.node(id) else { continue };
             if id != Self::ROOT {
                 found.push(id);
             }
-            todo.extend(directory.children.values());
+            todo.extend(self.directory(id).into_iter().flat_map(|directory| directory.children.values()));
         }
         found
+    }
+
+    /// How the disk becomes the tree, given the tree's [`nodes`](Self::nodes), once everything but hard links is
+    /// made. Links come first, because what they lead to may lie where it is removed.
+    pub(crate) fn tidy(&self, nodes: &[NodeId]) -> Vec<Tidy> {
+        let link = |id: &NodeId| {
+            let first = self.slot(*id)?.first?;
+            Some(Tidy::Link { first, node: *id })
+        };
+        let mut steps: Vec<_> =
+            if self.links.is_empty() { Vec::new() } else { nodes.iter().filter_map(link).collect() };
+        for id in std::iter::once(&Self::ROOT).chain(nodes) {
+            let Some(slot) = self.slot(*id) else { continue };
+            if matches!(slot.home, Home::Aside(_)) {
+                steps.push(Tidy::Move { node: *id });
+            }
+            if let Node::Directory(directory) = &slot.node {
+                let stale = directory.stale.iter();
+                steps.extend(stale.map(|name| Tidy::Remove { directory: *id, name: name.to_vec() }));
+            }
+        }
+        steps
+    }
+
+    /// Notes that `id` was moved to its name.
+    pub(crate) fn moved(&mut self, id: NodeId) {
+        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+            slot.home = Home::Own;
+        }
     }
 }
 

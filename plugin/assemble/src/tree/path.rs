@@ -28,6 +28,19 @@ pub(crate) fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8
     path
 }
 
+/// The directory and the name of `path`, which has no leading slash; a single name is in the directory "".
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Can a file have this name?
+pub(crate) fn is_component(name: &[u8]) -> bool {
+    name.len() <= 255 && !name.contains(&0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

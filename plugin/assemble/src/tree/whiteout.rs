@@ -1,5 +1,7 @@
 //! What the name of an entry means: OCI whiteouts (image-spec, layer.md). Pure: no I/O.
 
+use crate::tree::model::TreeError;
+
 /// What a name means to the unpack.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meaning<'a> {
@@ -11,18 +13,16 @@ pub(crate) enum Meaning<'a> {
     Plain,
 }
 
-/// The name `.wh.`, `.wh..` or `.wh...`: it hides nothing that could exist.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is an invalid whiteout name")]
-pub(crate) struct InvalidWhiteout;
-
 /// What `name`, a single component, means.
-pub(crate) fn meaning(name: &[u8]) -> Result<Meaning<'_>, InvalidWhiteout> {
+///
+/// # Errors
+/// [`TreeError::Whiteout`] for a whiteout of "", "." or "..", which could hide nothing.
+pub(crate) fn meaning(name: &[u8]) -> Result<Meaning<'_>, TreeError> {
     if name == b".wh..wh..opq" {
         return Ok(Meaning::Opaque);
     }
     match name.strip_prefix(b".wh.") {
-        Some(b"" | b"." | b"..") => Err(InvalidWhiteout),
+        Some(b"" | b"." | b"..") => Err(TreeError::Whiteout),
         Some(hidden) => Ok(Meaning::Whiteout(hidden)),
         None => Ok(Meaning::Plain),
     }
@@ -42,9 +42,9 @@ mod tests {
             (b".wh..a", Ok(Meaning::Whiteout(b".a"))),
             (b".wh..wh..opq", Ok(Meaning::Opaque)),
             (b".wh..wh.opq", Ok(Meaning::Whiteout(b".wh.opq"))),
-            (b".wh.", Err(InvalidWhiteout)),
-            (b".wh..", Err(InvalidWhiteout)),
-            (b".wh...", Err(InvalidWhiteout)),
+            (b".wh.", Err(TreeError::Whiteout)),
+            (b".wh..", Err(TreeError::Whiteout)),
+            (b".wh...", Err(TreeError::Whiteout)),
         ] {
             assert_eq!(meaning(name), expected, "{}", String::from_utf8_lossy(name));
         }

@@ -1,55 +1,49 @@
 //! From the extractor's thread to the workers: units are filled, given a place in the hashing order, and sent.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use chunked_core::Digest;
 use chunked_verify::{DiffIdHasher, Slot};
 
 use crate::error::AssembleError;
-use crate::source::long::Pending;
-use crate::source::promise::{Made, Promised};
 use crate::work::budget::{Budget, Permit};
+use crate::work::crew::{Crew, Prepare, Step, Unit};
 use crate::work::job::Job;
+use crate::work::lane::Lane;
+use crate::work::pool::Pool;
 use crate::work::progress::Progress;
-use crate::work::unit::{Pool, Step, Unit};
 
 /// Steps and bytes of one unit of work.
 const UNIT_STEPS: usize = 96;
 const UNIT_BYTES: u64 = 512 * 1024;
 /// Results that may wait to be hashed.
 const HASH_QUEUE: usize = 64;
-/// Streamed files whose digests may be pending at once: each has a thread.
-const PENDING_DIGESTS: usize = 4;
 
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) progress: Arc<Progress>,
+    crew: Arc<Crew>,
     budget: Arc<Budget>,
     hasher: DiffIdHasher,
+    /// The unit being filled. It has a place in the hashing order only where units give the tar bytes.
     unit: Unit,
-    /// Place in the hashing order of the unit being filled; only where units give the tar bytes.
-    slot: Option<Slot>,
-    /// Digests of streamed files.
-    digests: Vec<Pending>,
 }
 
 impl Dispatcher {
+    /// `prepare` sees all jobs before they are run.
     pub(crate) fn new(
         pool: Arc<Pool>,
         budget: Arc<Budget>,
-        progress: Progress,
+        prepare: Option<Box<dyn Prepare>>,
     ) -> Result<Self, AssembleError> {
-        Ok(Self {
-            pool,
-            progress: Arc::new(progress),
-            digests: Vec::new(),
-            budget,
-            hasher: DiffIdHasher::start(HASH_QUEUE)?,
-            unit: Unit::default(),
-            slot: None,
-        })
+        let (progress, lane) = (Arc::<Progress>::default(), Arc::<Lane>::default());
+        let crew = Arc::new(Crew { pool, progress, lane, prepare });
+        Ok(Self { crew, budget, hasher: DiffIdHasher::start(HASH_QUEUE)?, unit: Unit::default() })
+    }
+
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.crew.progress
     }
 
     /// Hashes tar bytes of a plain layer.
@@ -61,24 +55,23 @@ impl Dispatcher {
     pub(crate) fn raw(&mut self, bytes: Bytes) {
         self.reserve();
         self.unit.weight += bytes.len() as u64;
-        self.unit.steps.push(Step::Raw(bytes));
+        self.unit.steps.push_back(Step::Raw(bytes));
     }
 
     fn reserve(&mut self) {
-        if self.slot.is_none() {
-            self.slot = Some(self.hasher.slot());
+        if self.unit.slot.is_none() {
+            self.unit.slot = Some(self.hasher.slot());
         }
     }
 
     /// Adds `job`, work on `weight` bytes.
-    pub(crate) fn push(&mut self, job: Job, weight: u64) -> Result<(), AssembleError> {
-        self.progress.inodes.fetch_add(1, Ordering::Relaxed);
-        self.unit.steps.push(Step::Make(Box::new(job)));
+    pub(crate) fn push(&mut self, job: Box<dyn Job>, weight: u64) -> Result<(), AssembleError> {
+        self.unit.steps.push_back(Step::Job(job));
         self.unit.weight += weight;
         if self.unit.steps.len() >= UNIT_STEPS || self.unit.weight >= UNIT_BYTES {
             return self.flush();
         }
-        Ok(())
+        self.check()
     }
 
     /// Waits for room for `bytes` decoded bytes, charged to the unit being filled.
@@ -108,81 +101,57 @@ impl Dispatcher {
 
     /// Gives the unit being filled to the workers.
     pub(crate) fn flush(&mut self) -> Result<(), AssembleError> {
-        if !self.unit.steps.is_empty() || self.slot.is_some() {
-            let unit = std::mem::take(&mut self.unit);
-            let slot = self.slot.take();
-            self.run(move |progress| unit.run(slot, progress));
+        if !self.unit.steps.is_empty() || self.unit.slot.is_some() {
+            self.crew.start(std::mem::take(&mut self.unit));
         }
         self.check()
     }
 
-    /// Runs `work` on a worker.
-    pub(crate) fn run(&self, work: impl FnOnce(&Progress) + Send + 'static) {
-        let progress = Arc::clone(&self.progress);
-        progress.begin();
-        self.pool.run(move || {
-            work(&progress);
-            progress.end();
-        });
-    }
-
-    /// Waits until the workers have done what does not wait for promised content, and gives the rest up.
-    pub(crate) fn settle(&mut self) -> Result<(), AssembleError> {
+    /// Gives `job`, whose bytes come next in the tar, to the workers, alone: `bytes` of the budget are held until they
+    /// are hashed.
+    pub(crate) fn start(&mut self, job: Box<dyn Job>, bytes: u64) -> Result<(), AssembleError> {
+        // What is held back may itself hold the budget, and comes before it in the tar.
         self.flush()?;
-        self.progress.settle();
-        self.progress.fail(AssembleError::Cancelled);
+        let (permit, slot) = (self.budget.acquire(bytes), self.hasher.slot());
+        self.crew.start(Unit::of(job, Some(slot), vec![permit]));
         Ok(())
     }
 
-    /// Runs `work` on a worker once the promise is resolved. No thread waits for that.
-    pub(crate) fn later(
+    /// Gives `work` for the entry at `path`, which adds nothing to the tar, to the workers.
+    pub(crate) fn run(
         &self,
-        promised: &Promised,
-        work: impl FnOnce(&Progress, Option<Made>) + Send + 'static,
+        path: Vec<u8>,
+        work: impl FnOnce() -> Result<(), AssembleError> + Send + 'static,
     ) {
-        let (progress, pool) = (Arc::clone(&self.progress), Arc::clone(&self.pool));
-        progress.hold();
-        promised.then(move |made| {
-            progress.release();
-            pool.run(move || {
-                if !progress.has_failed() {
-                    work(&progress, made);
-                }
-                progress.end();
-            });
-        });
+        self.crew.run(path, work);
     }
 
-    /// Takes the digest of a streamed file, to be asked for later. Each has a thread, so there may be few.
-    pub(crate) fn pend(&mut self, digest: Pending) -> Result<(), AssembleError> {
-        self.digests.push(digest);
-        if self.digests.len() >= PENDING_DIGESTS {
-            self.digests.remove(0).finish(&self.progress)?;
-        }
+    /// Waits until the workers have done what does not wait for anything, and gives the rest up.
+    pub(crate) fn settle(&mut self) -> Result<(), AssembleError> {
+        self.flush()?;
+        self.crew.progress.settle();
+        self.crew.progress.fail(AssembleError::Cancelled);
         Ok(())
     }
 
     /// Waits until everything handed on is done.
     pub(crate) fn barrier(&mut self) -> Result<(), AssembleError> {
         self.flush()?;
-        for digest in std::mem::take(&mut self.digests) {
-            digest.finish(&self.progress)?;
-        }
-        self.progress.wait();
+        self.crew.progress.wait();
         self.check()
     }
 
-    fn check(&self) -> Result<(), AssembleError> {
-        if !self.progress.has_failed() {
+    /// The layer's error, once no worker is at it any more.
+    pub(crate) fn check(&self) -> Result<(), AssembleError> {
+        if !self.crew.progress.has_failed() {
             return Ok(());
         }
-        self.progress.wait();
-        Err(self.progress.take_error().unwrap_or(AssembleError::Cancelled))
+        self.crew.progress.wait();
+        Err(self.crew.progress.take_error().unwrap_or(AssembleError::Cancelled))
     }
 
     /// Ends the DiffID: its value and the length of the tar.
-    pub(crate) fn finish(self) -> Result<(chunked_core::Digest, u64, Arc<Progress>), AssembleError> {
-        let (digest, bytes) = self.hasher.finish()?;
-        Ok((digest, bytes, self.progress))
+    pub(crate) fn finish(self) -> Result<(Digest, u64), AssembleError> {
+        Ok(self.hasher.finish()?)
     }
 }

@@ -1,163 +1,52 @@
-//! What unpacking a layer leaves: counts while it runs, the result at its end.
+//! How far the work on a layer is: what runs, what waits, what failed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use chunked_core::Digest;
-use chunked_linux::Dir;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{AssembleError, lossy};
-use crate::source::promise::Made;
-use crate::source::twin::{Known, LargeTwin};
-
-/// A regular file of the layer, for the reuse index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Path from the layer's root.
-    pub path: Vec<u8>,
-    /// Digest of its content.
-    pub digest: Digest,
-    /// Bytes.
-    pub size: u64,
-    /// What of it was hashed.
-    pub proof: Proof,
-}
-
-/// Which digests of a file were computed from its bytes. The DiffID proves that the bytes are the image's, but not that
-/// they have the digest that a TOC names for the whole file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// The whole file: [`Stored::digest`] is the digest of its bytes.
-    Whole,
-    /// Each of its pieces alone: [`Stored::digest`] is what the TOC says.
-    Pieces,
-}
-
-impl Proof {
-    /// Of a file whose bytes have the digest `known`, if they were hashed in one go, and are said to have `digest`.
-    pub(crate) fn of(known: Option<Digest>, digest: Digest) -> Self {
-        if known == Some(digest) { Self::Whole } else { Self::Pieces }
-    }
-}
-
-/// A layer's tree, complete in staging.
-#[derive(Debug)]
-pub struct Extracted {
-    /// SHA-256 of the tar stream.
-    pub diff_id: Digest,
-    /// Bytes of the tar stream.
-    pub tar_bytes: u64,
-    /// Regular files with content, for the index.
-    pub files: Vec<Stored>,
-    /// Directories that no entry described, by path from the root.
-    pub implied: Vec<Vec<u8>>,
-    /// True when the tree holds whiteouts or opaque directories, or lost files to them.
-    pub has_whiteouts: bool,
-    /// Disk usage in bytes, in blocks of 4 KiB.
-    pub bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
-    /// Of `bytes`, what is shared with other layers or the host: blocks of reflinked files and parts of files, linked files.
-    pub shared_bytes: u64,
-    /// Of `inodes`, hard links to files of other layers.
-    pub shared_inodes: u64,
-}
-
-/// Spares (pieces or files that had to be fetched alone, because a local file was bad) that one attempt at a layer
-/// may cost: beyond that, planning anew is cheaper.
-const SPARES: usize = 64;
+use crate::error::AssembleError;
 
 /// State that a layer's workers share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Root of the staging tree.
-    root: Arc<Dir>,
-    /// What the node has, for layers that are not planned.
-    pub(crate) known: Option<Arc<dyn Known>>,
-    spares: AtomicUsize,
-    twins: Mutex<Vec<LargeTwin>>,
-    stored: Mutex<Vec<Stored>>,
     error: Mutex<Option<AssembleError>>,
     failed: AtomicBool,
     work: Mutex<Work>,
     idle: Condvar,
-    /// Can files of this filesystem share blocks?
-    pub(crate) reflinks: bool,
-    /// Files that are not ours are on another filesystem, or cannot share blocks.
-    pub(crate) no_foreign_reflinks: AtomicBool,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) inodes: AtomicU64,
-    pub(crate) shared_bytes: AtomicU64,
-    pub(crate) shared_inodes: AtomicU64,
 }
 
 /// Units of work of one layer that are not done.
 #[derive(Debug, Default)]
 struct Work {
     running: usize,
-    /// Waiting for promised content.
     held: usize,
 }
 
+/// A unit of work that a worker has, or is about to get. It ends when this is dropped, by whatever way.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Progress>);
+
+/// A unit of work that waits: for content that others make, or for the network.
+#[derive(Debug)]
+pub(crate) struct Held {
+    progress: Arc<Progress>,
+    resumed: bool,
+}
+
 impl Progress {
-    pub(crate) fn new(root: Arc<Dir>, known: Option<Arc<dyn Known>>) -> Self {
-        Self {
-            reflinks: chunked_linux::can_share_blocks(&root),
-            root,
-            known,
-            spares: AtomicUsize::new(0),
-            twins: Mutex::default(),
-            stored: Mutex::default(),
-            error: Mutex::default(),
-            failed: AtomicBool::default(),
-            work: Mutex::default(),
-            idle: Condvar::new(),
-            no_foreign_reflinks: AtomicBool::default(),
-            bytes: AtomicU64::default(),
-            inodes: AtomicU64::default(),
-            shared_bytes: AtomicU64::default(),
-            shared_inodes: AtomicU64::default(),
-        }
+    /// Work is given to a worker.
+    pub(crate) fn begin(self: &Arc<Self>) -> Running {
+        self.work.lock().running += 1;
+        Running(Arc::clone(self))
     }
 
-    /// What is at `offset` of the finished part of the file at `path`.
-    pub(crate) fn made(&self, path: &[u8], offset: u64) -> Made {
-        Made { root: Arc::clone(&self.root), path: path.into(), offset }
-    }
-
-    /// Counts what is shared with another layer: bytes of a file or a part of one, and the inode if it is linked.
-    pub(crate) fn shared(&self, bytes: u64, linked: bool) {
-        self.shared_bytes.fetch_add(bytes.next_multiple_of(4096), Ordering::Relaxed);
-        self.shared_inodes.fetch_add(linked.into(), Ordering::Relaxed);
-    }
-
-    /// Counts a bad local file.
-    pub(crate) fn spend_spare(&self, path: &[u8], reason: &str) -> Result<(), AssembleError> {
-        if self.spares.fetch_add(1, Ordering::Relaxed) < SPARES {
-            return Ok(());
-        }
-        Err(AssembleError::Donors { path: lossy(path), reason: reason.to_owned() })
-    }
-
-    /// A large file of which the node has a twin, to be joined with it when everything is written.
-    pub(crate) fn twin(&self, twin: LargeTwin) {
-        self.twins.lock().push(twin);
-    }
-
-    pub(crate) fn take_twins(&self) -> Vec<LargeTwin> {
-        std::mem::take(&mut self.twins.lock())
-    }
-
-    pub(crate) fn stored(&self, file: Stored) {
-        self.bytes.fetch_add(file.size.next_multiple_of(4096), Ordering::Relaxed);
-        self.stored.lock().push(file);
-    }
-
-    /// Keeps the first error.
+    /// Keeps the first error. What still waits is not waited for any more.
     pub(crate) fn fail(&self, error: AssembleError) {
         self.error.lock().get_or_insert(error);
         self.failed.store(true, Ordering::Release);
+        drop(self.work.lock());
+        self.idle.notify_all();
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -168,36 +57,10 @@ impl Progress {
         self.error.lock().take()
     }
 
-    /// Work is given to a worker.
-    pub(crate) fn begin(&self) {
-        self.work.lock().running += 1;
-    }
-
-    /// Work waits for promised content.
-    pub(crate) fn hold(&self) {
-        self.work.lock().held += 1;
-    }
-
-    /// Work that waited is given to a worker.
-    pub(crate) fn release(&self) {
-        let mut work = self.work.lock();
-        work.held -= 1;
-        work.running += 1;
-    }
-
-    /// A worker has done its work.
-    pub(crate) fn end(&self) {
-        let mut work = self.work.lock();
-        work.running -= 1;
-        if work.running == 0 {
-            self.idle.notify_all();
-        }
-    }
-
-    /// Waits until no work is running or waiting for anything.
+    /// Waits until no work is running, and none is waiting for anything unless the layer failed.
     pub(crate) fn wait(&self) {
         let mut work = self.work.lock();
-        while work.running > 0 || work.held > 0 {
+        while work.running > 0 || (work.held > 0 && !self.has_failed()) {
             self.idle.wait(&mut work);
         }
     }
@@ -209,15 +72,94 @@ impl Progress {
             self.idle.wait(&mut work);
         }
     }
+}
 
-    /// Forgets stored files at or below `path`: a later entry replaced them. Nothing may be running.
-    pub(crate) fn forget(&self, path: &[u8]) {
-        let below = |p: &[u8]| p.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
-        self.stored.lock().retain(|file| file.path != path && !below(&file.path));
-        self.twins.lock().retain(|twin| twin.path() != path && !below(twin.path()));
+impl Running {
+    /// The work has to wait.
+    pub(crate) fn hold(self) -> Held {
+        self.0.work.lock().held += 1;
+        Held { progress: Arc::clone(&self.0), resumed: false }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut work = self.0.work.lock();
+        work.running -= 1;
+        if work.running == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
+impl Held {
+    /// The work goes on.
+    pub(crate) fn resume(mut self) -> Running {
+        self.resumed = true;
+        self.progress.begin()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.resumed {
+            self.progress.fail(AssembleError::Cancelled);
+        }
+        let mut work = self.progress.work.lock();
+        work.held -= 1;
+        if work.held == 0 {
+            self.progress.idle.notify_all();
+        }
+    }
+}
+
+/// Gives the layer up when it is dropped, unless it is complete by then: for whoever waits for the thread that
+/// unpacks it.
+#[derive(Debug)]
+pub struct CancelOnDrop(Arc<Progress>);
+
+impl CancelOnDrop {
+    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
+        Self(Arc::clone(progress))
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.fail(AssembleError::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_waited_for_until_the_layer_fails() {
+        let progress = Arc::<Progress>::default();
+        let held = progress.begin().hold();
+        progress.settle();
+        let waiter = std::thread::spawn({
+            let progress = Arc::clone(&progress);
+            move || progress.wait()
+        });
+        let running = held.resume();
+        assert!(!progress.has_failed());
+        drop(running);
+        waiter.join().unwrap();
+        let held = progress.begin().hold();
+        let cancel = CancelOnDrop::new(&progress);
+        drop(cancel);
+        progress.wait();
+        assert!(progress.has_failed());
+        drop(held);
     }
 
-    pub(crate) fn take_stored(&self) -> Vec<Stored> {
-        std::mem::take(&mut self.stored.lock())
+    #[test]
+    fn work_that_is_lost_fails_its_layer() {
+        let progress = Arc::<Progress>::default();
+        drop(progress.begin().hold());
+        progress.wait();
+        assert!(matches!(progress.take_error(), Some(AssembleError::Cancelled)));
     }
 }

@@ -58,10 +58,9 @@ fn implied_directories_are_told_apart() {
     assert_eq!(tree.path(id), b"a/b/c");
     assert_eq!(created.len(), 2);
     let a = tree.find(&components[..1]).unwrap();
-    assert_eq!(tree.implied_children(a), vec![b"b".to_vec()]);
-    assert_eq!(tree.directories().len(), 3);
-    tree.remove(a, b"b");
-    assert_eq!(tree.directories().len(), 1);
+    assert_eq!(tree.nodes().len(), 3);
+    tree.remove_implied(a);
+    assert_eq!(tree.nodes(), [a]);
 }
 
 #[test]

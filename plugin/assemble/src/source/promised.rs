@@ -1,0 +1,56 @@
+//! A file whose content others are making, in this layer or in another one: it is waited for, by no thread.
+
+use chunked_verify::Part;
+
+use crate::error::AssembleError;
+use crate::source::donor::{Donor, FromDonor};
+use crate::source::file::{MakeFile, NewFile, Source};
+use crate::source::promise::{Made, Promised};
+use crate::source::refetch::{Spare, instead};
+use crate::source::share::Rights;
+use crate::work::job::Ran;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct FromPromise {
+    pub(crate) promised: Promised,
+    pub(crate) spare: Spare,
+}
+
+impl Source for FromPromise {
+    fn make(self: Box<Self>, file: NewFile, _: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let Self { promised, spare } = *self;
+        Ok(Ran::Later(Box::new(move |resume| {
+            promised.then(move |made| {
+                let source: Box<dyn Source> = match made {
+                    Some(made) => Box::new(FromDonor { donor: donor(made), spare }),
+                    None => Box::new(Broken(spare)),
+                };
+                resume(Box::new(MakeFile { file, source }));
+            });
+        })))
+    }
+}
+
+fn donor(made: Made) -> Donor {
+    Donor {
+        root: made.root,
+        path: made.path.to_vec(),
+        // Not linked: a layer that is being made is not immutable yet.
+        rights: Rights::Share,
+        fresh: true,
+        // Who promised it has its digest from a TOC, perhaps another's.
+        check: true,
+        lender: None,
+    }
+}
+
+/// Nobody made the content.
+#[derive(Debug)]
+struct Broken(Spare);
+
+impl Source for Broken {
+    fn make(self: Box<Self>, file: NewFile, _: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        instead(file, &self.0, "nobody made it")
+    }
+}

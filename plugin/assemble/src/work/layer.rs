@@ -1,0 +1,129 @@
+//! What the jobs of one layer have in common: its tree on the disk, and what they note for its end.
+
+use std::collections::HashSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use chunked_core::Digest;
+use chunked_linux::Dir;
+use parking_lot::Mutex;
+
+use crate::error::{AssembleError, lossy};
+use crate::report::Proof;
+use crate::tree::model::NodeId;
+
+/// Pieces or files that had to be fetched alone, because a local file was bad, that one attempt at a layer may cost:
+/// beyond that, planning anew is cheaper.
+const REFETCHES: usize = 64;
+
+/// An inode of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Inode {
+    /// Number of its filesystem's device.
+    pub device: u64,
+    /// Its number there.
+    pub number: u64,
+}
+
+impl Inode {
+    /// The inode that `meta` is of.
+    pub fn of(meta: &Metadata) -> Self {
+        Self { device: meta.dev(), number: meta.ino() }
+    }
+}
+
+/// A regular file whose content is known.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) node: NodeId,
+    pub(crate) digest: Digest,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) proof: Proof,
+}
+
+/// What a file shares with another layer or the host.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    /// Bytes on the disk.
+    pub(crate) bytes: u64,
+    /// The inode, too.
+    pub(crate) linked: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// Root of the staging tree.
+    pub(crate) root: Arc<Dir>,
+    /// Can files of this filesystem share blocks?
+    pub(crate) reflinks: bool,
+    /// Files of the host are on another filesystem, or cannot share blocks.
+    pub(crate) no_host_reflinks: AtomicBool,
+    refetches: AtomicUsize,
+    known: Mutex<Vec<Known>>,
+    shared: Mutex<Vec<Shared>>,
+    /// Inodes in the tree that are not its own alone. They are never written.
+    borrowed: Mutex<HashSet<Inode>>,
+}
+
+impl Layer {
+    pub(crate) fn new(root: Arc<Dir>) -> Self {
+        Self {
+            reflinks: chunked_linux::can_share_blocks(&root),
+            root,
+            no_host_reflinks: AtomicBool::default(),
+            refetches: AtomicUsize::default(),
+            known: Mutex::default(),
+            shared: Mutex::default(),
+            borrowed: Mutex::default(),
+        }
+    }
+
+    /// Counts what a file shares: some bytes, and the inode if it is linked.
+    pub(crate) fn shares(&self, node: NodeId, bytes: u64, linked: bool) {
+        self.shared.lock().push(Shared { node, bytes: bytes.next_multiple_of(4096), linked });
+    }
+
+    /// The file has an inode of its own now.
+    pub(crate) fn shares_no_more(&self, node: NodeId) {
+        self.shared.lock().retain(|shared| shared.node != node);
+    }
+
+    /// Notes that `inode`, which belongs to another tree, too, is about to become part of this one.
+    pub(crate) fn borrow(&self, inode: Inode) {
+        self.borrowed.lock().insert(inode);
+    }
+
+    /// True when the inode belongs to another tree, too.
+    pub(crate) fn is_borrowed(&self, inode: Inode) -> bool {
+        self.borrowed.lock().contains(&inode)
+    }
+
+    /// Counts a bad local file.
+    ///
+    /// # Errors
+    /// [`AssembleError::Donors`] when there were too many.
+    pub(crate) fn count_refetch(&self, path: &[u8], reason: &str) -> Result<(), AssembleError> {
+        if self.refetches.fetch_add(1, Ordering::Relaxed) < REFETCHES {
+            return Ok(());
+        }
+        Err(AssembleError::Donors { path: lossy(path), reason: reason.to_owned() })
+    }
+
+    /// The content of a file is known.
+    pub(crate) fn knows(&self, known: Known) {
+        self.known.lock().push(known);
+    }
+
+    pub(crate) fn take_known(&self) -> Vec<Known> {
+        std::mem::take(&mut self.known.lock())
+    }
+
+    pub(crate) fn take_shared(&self) -> Vec<Shared> {
+        std::mem::take(&mut self.shared.lock())
+    }
+}
