@@ -17,6 +17,7 @@ mod wire;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chunked_core::Causes;
 use clap::Parser as _;
 
 use crate::args::{Arguments, Command, StoreCommand};
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chunked-snapshotter: {error:#}");
+            eprintln!("chunked-snapshotter: {}", Causes(error.as_ref()));
             ExitCode::from(exit::code(&error))
         }
     }

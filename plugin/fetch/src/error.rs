@@ -30,6 +30,23 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// True when asking again gives the same: see [`RegistryError::is_permanent`].
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Registry { source, .. } => source.is_permanent(),
+            Self::Range { .. } => true,
+        }
+    }
+
+    /// True when every other blob of the repository would fail like this: see
+    /// [`RegistryError::holds_for_repository`].
+    pub fn holds_for_repository(&self) -> bool {
+        match self {
+            Self::Registry { source, .. } => source.holds_for_repository(),
+            Self::Range { .. } => false,
+        }
+    }
+
     /// What to do about it; see [`ErrorKind`].
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use chunked_core::ByteRange;
 use chunked_fair::Share;
-use chunked_registry::{Blob, Body, ErrorKind, Network};
+use chunked_registry::{Blob, Body, Budget, ErrorKind, Network, Patience, Retry};
 use tokio::sync::mpsc;
 
 use crate::error::FetchError;
 use crate::lanes::Lanes;
 use crate::memory::{Room, room};
-use crate::patience::{Budget, Patience, Retry};
 use crate::ranges::Wanted;
 use crate::segments::{CHANNEL, Output, Segments};
 use crate::transfer::{Stop, Transfer, WholeAnswer};
@@ -75,7 +74,7 @@ impl Default for FetchOptions {
 
 impl FetchOptions {
     fn patience(&self) -> Patience {
-        Patience::new(self.retry.clone(), Budget::new(&self.retry))
+        Patience::sharing(self.retry.clone(), Budget::new(&self.retry))
     }
 }
 
@@ -170,7 +169,13 @@ async fn run(
         match by_ranges(&blob, &mut wanted, &mut lanes, options, output).await {
             Ok(()) => return Ok(()),
             Err((_, Stop::Whole(whole))) => body = Some(whole),
-            // Whatever the reason, a request without a range may do: some firewalls refuse only those.
+            // What holds for every request is told at once.
+            Err((offset, Stop::Failed(source)))
+                if source.kind() != ErrorKind::Denied && source.holds_for_repository() =>
+            {
+                return Err(FetchError::Registry { offset, source });
+            }
+            // Whatever else it is, a request without a range may do: some firewalls refuse only those.
             Err((offset, Stop::Failed(error))) => {
                 tracing::warn!(blob = %blob.digest(), offset, %error, "ranges failed");
                 way = WholeAnswer::Ask;
@@ -185,7 +190,7 @@ async fn run(
         wanted.put_back(lanes.cancel());
     }
     tracing::info!(blob = %blob.digest(), origin = blob.origin(), "reading the whole blob instead of ranges");
-    let patience = Patience::new(retry.clone(), Budget::new(&retry));
+    let patience = Patience::sharing(retry.clone(), Budget::new(&retry));
     let reading = Reading { blob: &blob, memory: options.memory.as_ref(), output };
     if reading.run(&mut wanted, body, way, patience).await.is_err() {
         // It cost its transfer: whoever tries again later need not ask for it again.
@@ -233,7 +238,7 @@ async fn by_ranges(
             let len = ranges.iter().map(ByteRange::len).sum::<u64>();
             let permit = permit.as_mut().map(|permit| permit.split(len));
             left -= len;
-            let patience = Patience::new(options.retry.clone(), budget.clone());
+            let patience = Patience::sharing(options.retry.clone(), budget.clone());
             let transfer = Transfer::new(blob.clone(), ranges.clone(), WholeAnswer::HandOver, patience);
             lanes.start(ranges, transfer, permit);
         }

@@ -13,15 +13,14 @@ mod error;
 mod fetch;
 mod lanes;
 mod memory;
-mod patience;
 mod probe;
 mod ranges;
 mod segments;
 mod transfer;
 mod whole;
 
+pub use chunked_registry::Retry;
 pub use error::FetchError;
 pub use fetch::{FetchOptions, First, SMALL, Segment, fetch, fetch_all, fetch_first};
-pub use patience::Retry;
 pub use probe::{Probe, probe};
 pub use segments::{Segments, StopOnDrop};

@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chunked_core::ByteRange;
-use chunked_registry::{Blob, Body, ErrorKind, Parts, Ranges, RegistryError};
+use chunked_registry::{Blob, Body, ErrorKind, Parts, Patience, Ranges, RegistryError};
 
 use crate::fetch::Segment;
-use crate::patience::Patience;
 use crate::ranges::Left;
 
 /// An answer that brings less than this, in bytes, and not everything, counts as a failure.

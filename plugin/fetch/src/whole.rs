@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use chunked_fair::Share;
-use chunked_registry::{Blob, Body};
+use chunked_registry::{Blob, Body, Patience};
 
 use crate::error::FetchError;
 use crate::fetch::Segment;
 use crate::memory::charge;
-use crate::patience::Patience;
 use crate::ranges::Wanted;
 use crate::segments::Output;
 use crate::transfer::{Stop, Transfer, WholeAnswer};

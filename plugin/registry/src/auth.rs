@@ -3,6 +3,7 @@
 //! Grants are kept by (endpoint, scope) and renewed when they expire, also in the middle of a pull. A change of the
 //! files that hold credentials ends them. Nothing here shows a secret in `Debug` or errors.
 
+mod answer;
 mod challenge;
 mod command;
 mod docker_config;
@@ -22,7 +23,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::error::{RegistryError, Subject};
+use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::Transport;
 pub(crate) use challenge::Challenge;
@@ -178,20 +179,20 @@ impl Auth {
             Some(Credentials::Password { user, password }) => {
                 Ok((basic(user, password, &subject)?, BASIC_VALIDITY))
             }
-            _ => Err(subject.denied(format!("it wants a user and password; {}", advice(endpoint, &found)))),
+            Some(Credentials::Identity(_)) => {
+                Err(subject.denied("it wants a user and password, and there is only an identity token"))
+            }
+            None => Err(denied(&subject, "it wants a user and password".to_owned(), &found)),
         }
     }
 }
 
-/// What a user can do who was denied.
-pub(crate) fn login_advice(host: &str) -> String {
-    format!("log in with `docker login {host}`, or name the right docker configuration")
-}
-
-/// The same, when it is known what the keychain had.
-fn advice(endpoint: &Endpoint, found: &Found) -> String {
-    let login = login_advice(&endpoint.host);
-    if found.troubles.is_empty() { login } else { format!("{}; or {login}", found.troubles.join("; ")) }
+/// A refusal, with what was wrong with the places that might have had the right credentials.
+fn denied(subject: &Subject, reason: String, found: &Found) -> RegistryError {
+    match found.troubles.is_empty() {
+        true => subject.denied(reason),
+        false => subject.error(Failure::NoCredentials { reason, troubles: found.troubles.clone() }),
+    }
 }
 
 fn basic(user: &str, password: &SecretString, subject: &Subject) -> Result<HeaderValue, RegistryError> {

@@ -14,15 +14,12 @@ use chunked_core::Digest;
 
 use crate::auth::{Auth, Places};
 use crate::blob::Blob;
-use crate::error::{ErrorKind, RegistryError};
 use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
 pub(crate) use exchange::{Get, Target, failure, retry_after};
-
-/// Pauses before further tries for documents and tokens.
-const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
+pub(crate) use resolve::document;
 
 /// How to reach registries.
 #[derive(Debug, Clone)]
@@ -124,23 +121,6 @@ impl Client {
 impl Inner {
     pub(crate) fn target(&self, reference: &Reference) -> Target {
         Target { host: reference.host.clone(), repository: reference.repository.clone() }
-    }
-}
-
-/// Further tries for documents and tokens; the fetch stage has its own policy for blobs.
-#[derive(Debug, Default)]
-pub(crate) struct Tries(usize);
-
-impl Tries {
-    /// True after a pause when `error` is one for the moment and there are tries left.
-    pub(crate) async fn another(&mut self, error: &RegistryError) -> bool {
-        let Some(pause) = PAUSES.get(self.0).filter(|_| error.kind() == ErrorKind::Transient) else {
-            return false;
-        };
-        self.0 += 1;
-        tracing::debug!(%error, "trying again");
-        tokio::time::sleep((*pause).max(error.retry_after().unwrap_or_default())).await;
-        true
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with a registry, and what a caller may do about it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_core::{ByteRange, Digest};
@@ -15,6 +16,10 @@ pub enum ErrorKind {
     NotFound,
     /// Not without (other) credentials.
     Denied,
+    /// No HTTPS that both sides accept: the certificate is not trusted, or the server speaks something else.
+    Untrusted,
+    /// No connection to a host that has never answered: its name or port is wrong, or it is down.
+    Unreachable,
     /// A broken connection, a stall, an overloaded server: ask again later.
     Transient,
     /// The server cannot be asked for ranges; the whole blob may still be had.
@@ -26,7 +31,10 @@ pub enum ErrorKind {
 /// A failed request: who was asked for what, and what happened. Never contains credentials, tokens or redirect
 /// targets (they can be signed URLs).
 #[derive(Debug, thiserror::Error)]
-#[error("registry {}: {}: {}{}", parts.subject.host, parts.subject.what, parts.failure, others(&parts.before))]
+#[error(
+    "registry {}: {}: {}{}{}",
+    parts.subject.host, parts.subject.what, parts.failure, others(&parts.before), advice(parts)
+)]
 pub struct RegistryError {
     /// In a box, so that results stay small.
     parts: Box<Parts>,
@@ -37,7 +45,16 @@ struct Parts {
     subject: Subject,
     failure: Failure,
     /// What other hosts of the same registry said.
-    before: Vec<String>,
+    before: Vec<Said>,
+}
+
+/// What a host said when it did not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The host, with its port.
+    pub host: Arc<str>,
+    /// What it said, without advice.
+    pub reason: Arc<str>,
 }
 
 /// What happened to a request.
@@ -45,7 +62,7 @@ struct Parts {
 #[non_exhaustive]
 pub enum Failure {
     /// HTTPS cannot be set up.
-    #[error("cannot set up HTTPS: {0}; install the system's CA certificates (package ca-certificates)")]
+    #[error("cannot set up HTTPS: {0}")]
     Tls(String),
     /// It cannot be asked for, or the answer is not understood.
     #[error("{0}")]
@@ -53,9 +70,21 @@ pub enum Failure {
     /// No answer, or a connection that broke: the chain of causes.
     #[error("{0}")]
     Transport(String),
+    /// No connection, to a host that nobody has reached yet: the chain of causes.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server's certificate is not trusted, and why.
+    #[error("its certificate is not trusted: {0}")]
+    Certificate(String),
+    /// The server's TLS is not ours, or it speaks no TLS.
+    #[error("no HTTPS with it: {0}")]
+    Handshake(String),
     /// Silence for longer than the read time-out.
     #[error("no data for {} s", .0.as_secs_f32())]
     Stalled(Duration),
+    /// Requests that are in the way of this one stand still.
+    #[error("not asked, because no earlier request moved for {} s", .0.as_secs_f32())]
+    Busy(Duration),
     /// An answer that is not a success.
     #[error("HTTP {status}{detail}")]
     Status {
@@ -73,6 +102,14 @@ pub enum Failure {
     /// The registry wants credentials we do not have, or refused those we have.
     #[error("access denied: {0}")]
     Denied(String),
+    /// The credentials that were looked for could not be had, and why: helpers that failed.
+    #[error("access denied: {reason}; {}", troubles.join("; "))]
+    NoCredentials {
+        /// What the registry or its token server said.
+        reason: String,
+        /// What was wrong with each place that might have had credentials.
+        troubles: Vec<String>,
+    },
     /// The file with credentials cannot be used.
     #[error("credentials in {}: {reason}", path.display())]
     Credentials {
@@ -124,6 +161,9 @@ pub enum Failure {
     /// A body that is not as many bytes long as the manifest says.
     #[error("the body is not {0} bytes long")]
     Length(u64),
+    /// A success that has not what was asked for: a page, a log-in, nothing.
+    #[error("its answer is not what was asked for: {0}")]
+    Unexpected(&'static str),
     /// Several ranges were asked for, and the answer's parts make no sense.
     #[error("the answer to a request for several ranges is wrong: {0}")]
     Multipart(&'static str),
@@ -160,9 +200,34 @@ impl RegistryError {
     }
 
     /// The same after another host of the same registry failed, too.
-    pub(crate) fn after(mut self, other: &Self) -> Self {
-        self.parts.before.push(format!("{}: {}", other.parts.subject.host, other.parts.failure));
+    pub(crate) fn after(mut self, other: Said) -> Self {
+        // What one host said of several requests is told once.
+        if !self.parts.before.contains(&other) {
+            self.parts.before.push(other);
+        }
         self
+    }
+
+    /// What its host said, for the error of another one.
+    pub(crate) fn said(&self) -> Said {
+        Said { host: self.parts.subject.host.as_str().into(), reason: self.parts.failure.to_string().into() }
+    }
+
+    /// True when the answer itself is an error, by its status.
+    pub(crate) fn is_status(&self) -> bool {
+        matches!(self.failure(), Failure::Status { .. })
+    }
+
+    /// True when asking again gives the same: whoever has another way should take it at once.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self.kind(), ErrorKind::Transient | ErrorKind::RangeUnsupported)
+    }
+
+    /// True when it is about the registry and not about what was asked for: every other blob and document of the
+    /// repository would fail like this.
+    pub fn holds_for_repository(&self) -> bool {
+        let kind = matches!(self.kind(), ErrorKind::Denied | ErrorKind::Untrusted | ErrorKind::Unreachable);
+        kind || matches!(self.failure(), Failure::HostConfig { .. })
     }
 
     /// A refused range that may be this blob's alone.
@@ -173,22 +238,28 @@ impl RegistryError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self.failure() {
-            Failure::Transport(_) | Failure::Stalled(_) | Failure::Short { .. } => ErrorKind::Transient,
+            Failure::Transport(_) | Failure::Stalled(_) | Failure::Busy(_) | Failure::Short { .. } => {
+                ErrorKind::Transient
+            }
             // A signed address that has expired, or the server behind it lost the blob: the registry gives another.
             Failure::Status { status, direct: false, .. } if is_refusal(*status) => ErrorKind::Transient,
             Failure::Status { status, ranged, .. } => status_kind(*status, *ranged),
-            Failure::Denied(_) | Failure::Credentials { .. } => ErrorKind::Denied,
+            Failure::Denied(_) | Failure::NoCredentials { .. } | Failure::Credentials { .. } => {
+                ErrorKind::Denied
+            }
+            Failure::Tls(_) | Failure::Certificate(_) | Failure::Handshake(_) => ErrorKind::Untrusted,
+            Failure::Unreachable(_) => ErrorKind::Unreachable,
             Failure::Platform { .. } => ErrorKind::NotFound,
             Failure::ContentRange { .. } | Failure::Multipart(_) | Failure::Encoding { ranged: true, .. } => {
                 ErrorKind::RangeUnsupported
             }
-            Failure::Tls(_)
-            | Failure::Request(_)
+            Failure::Request(_)
             | Failure::HostConfig { .. }
             | Failure::Redirect(_)
             | Failure::TooLong(_)
             | Failure::Digest { .. }
             | Failure::Length(_)
+            | Failure::Unexpected(_)
             | Failure::Encoding { .. }
             | Failure::Image(_) => ErrorKind::Invalid,
         }
@@ -241,25 +312,32 @@ impl Subject {
     pub(crate) fn denied(&self, reason: impl Into<String>) -> RegistryError {
         self.error(Failure::Denied(reason.into()))
     }
-
-    /// A failed exchange. The URL is left out: a redirect's may be signed.
-    pub(crate) fn transport(&self, error: reqwest::Error) -> RegistryError {
-        let mut text = causes(&error.without_url());
-        if text.contains("invalid peer certificate") {
-            let directory = format!("certs.d/{}", self.host);
-            text.push_str(&format!(
-                "; a registry with a CA of its own needs it as \"ca\" in {directory}/hosts.toml"
-            ));
-        }
-        self.error(Failure::Transport(text))
-    }
 }
 
-/// The end of an error's text when several hosts failed.
-fn others(before: &[String]) -> String {
-    match before {
-        [] => String::new(),
-        before => format!(" (also tried: {})", before.join("; ")),
+/// The part of an error's text that says what other hosts said.
+fn others(before: &[Said]) -> String {
+    if before.is_empty() {
+        return String::new();
+    }
+    let said: Vec<String> = before.iter().map(|said| format!("{}: {}", said.host, said.reason)).collect();
+    format!(" (also tried: {})", said.join("; "))
+}
+
+/// The end of an error's text: what its reader can do.
+fn advice(parts: &Parts) -> String {
+    let host = &parts.subject.host;
+    match &parts.failure {
+        Failure::Denied(_) | Failure::NoCredentials { .. } => {
+            format!("; log in with `docker login {host}`, or name the right docker configuration")
+        }
+        Failure::Certificate(_) => {
+            format!("; a registry with a CA of its own needs it as \"ca\" in certs.d/{host}/hosts.toml")
+        }
+        Failure::Handshake(_) => {
+            format!("; if it speaks plain HTTP, list {host} in registry.plain_http")
+        }
+        Failure::Tls(_) => "; install the system's CA certificates (package ca-certificates)".to_owned(),
+        _ => String::new(),
     }
 }
 

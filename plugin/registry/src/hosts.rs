@@ -22,7 +22,7 @@ pub(crate) use directory::hosts_with_port;
 pub(crate) use file::Capabilities;
 use file::{HostEntry, TlsFiles};
 pub(crate) use health::Health;
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Tls, describe};
 
 /// How long a host's configuration is used before its files are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -51,7 +51,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The same for another host it sends us to: without its headers and client certificate.
+    /// The reference's host.
+    pub(crate) fn registry(&self) -> &str {
+        self.mirror_of.as_deref().unwrap_or(&self.host)
+    }
+
+    /// The same for another host it sends us to: without its headers and client certificate, and with that host's
+    /// certificate checked.
     pub(crate) fn for_others(&self) -> Self {
         Self { headers: HeaderMap::new(), tls: self.tls.for_others(), dial_timeout: None, ..self.clone() }
     }

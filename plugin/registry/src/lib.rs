@@ -5,7 +5,8 @@
 //!
 //! It must not: trust a length, digest or range a server names without checking it against what was asked;
 //! send credentials to a host other than the one they are for; show secrets in errors, logs or `Debug`;
-//! retry (the fetch stage does); know what a layer contains.
+//! repeat requests for parts of blobs (the fetch stage does, by the [`Patience`] that is here); know what a layer
+//! contains.
 
 mod auth;
 mod blob;
@@ -23,6 +24,7 @@ mod parts;
 mod platform;
 mod push;
 mod reference;
+mod retry;
 mod transport;
 
 pub use blob::{Blob, Ranges};
@@ -35,4 +37,5 @@ pub use parts::Parts;
 pub use platform::{Platform, PlatformError};
 pub use push::Content;
 pub use reference::{Reference, ReferenceError};
+pub use retry::{Budget, Patience, Retry};
 pub use transport::ClientError;

@@ -5,7 +5,6 @@
 //! its way.
 
 mod content;
-mod patience;
 mod session;
 
 use std::sync::Arc;
@@ -20,9 +19,9 @@ use crate::auth::Scope;
 use crate::client::{Client, failure};
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::reference::Reference;
+use crate::retry::{Patience, Retry};
 use crate::transport::{Ask, Reply, Upload};
 pub use content::Content;
-pub(crate) use patience::Patience;
 use session::{Place, Session};
 
 /// Bytes of a request when the registry, or something before it, refuses a blob in one piece.
@@ -82,6 +81,7 @@ impl Client {
             StatusCode::ACCEPTED => {
                 // It wants the bytes instead.
                 if let Ok(session) = Session::of(&place, &reply) {
+                    reply.into_body().drain().await;
                     session.cancel(&place).await;
                 }
                 Ok(false)
@@ -105,7 +105,7 @@ impl Client {
     ) -> Result<(), RegistryError> {
         let place = self.place(reference, format!("blob {digest}")).await?;
         let mut blob = Blob { place: &place, digest, size, content, sent, piece: None, session: None };
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Retry::CONVERSION);
         loop {
             let before = blob.session.as_ref().map_or(0, |session| session.offset);
             let error = match blob.attempt().await {
@@ -113,7 +113,7 @@ impl Client {
                 Err(error) => error,
             };
             if blob.session.as_ref().is_some_and(|session| session.offset > before) {
-                patience.progress();
+                patience.achieved();
             }
             if !patience.forgives(&error).await {
                 return Err(error);
@@ -200,6 +200,8 @@ impl Blob<'_> {
             if reply.status != StatusCode::PAYLOAD_TOO_LARGE {
                 return self.done(reply, session).await;
             }
+            // Its place is needed for the next one.
+            reply.into_body().drain().await;
             tracing::info!(digest = %self.digest, piece = PIECE, "the registry refuses the blob in one piece");
             self.piece = Some(PIECE);
             session = Session::start(self.place).await?;

@@ -2,6 +2,8 @@
 //!
 //! HTTP/1.1 unless told otherwise: docs/registries.md has the measurement behind that.
 
+mod answered;
+mod broken;
 mod clients;
 mod incoming;
 mod limits;
@@ -19,23 +21,28 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use url::Url;
 
+use self::answered::Answered;
 use self::clients::Clients;
 pub(crate) use self::incoming::Incoming;
-use self::limits::{Limits, Permits};
+use self::limits::{Limits, Permits, Stuck};
 pub(crate) use self::shortcut::Shortcut;
 use self::throttle::Throttle;
 use crate::client::ClientOptions;
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::{Endpoint, Tls, authority, same_origin};
 
-/// Redirects followed for one request.
-const MAX_REDIRECTS: usize = 5;
+/// Redirects followed for one request, as many as Go's client follows.
+const MAX_REDIRECTS: usize = 10;
+/// How many times longer than for an answer a request waits for its turn while nothing moves: whoever is in its way
+/// ends by the same clock, unless it is read by somebody who waits for us.
+const PATIENCE: u32 = 2;
 
 /// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Transport {
     clients: Clients,
     limits: Limits,
+    answered: Answered,
     throttle: Arc<Throttle>,
     /// Longest silence tolerated from a server.
     stall: Duration,
@@ -110,6 +117,11 @@ impl Reply {
         self.body
     }
 
+    /// The same with what came of its body within `time`, at most `most` bytes, in memory: its place is free.
+    pub(crate) async fn settle(self, most: usize, time: Duration) -> Self {
+        Self { body: self.body.settle(most, time).await, ..self }
+    }
+
     pub(crate) fn body_mut(&mut self) -> &mut Incoming {
         &mut self.body
     }
@@ -123,7 +135,7 @@ impl Transport {
         // Whatever is wrong with the process shows here and not in the first pull.
         let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
         clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
-        Ok(Self { clients, limits, throttle, stall })
+        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall })
     }
 
     /// Sends to `endpoint`, as its configuration says, and follows redirects until there is an answer of another
@@ -201,12 +213,22 @@ impl Transport {
                 request.header(CONTENT_LENGTH, *len).body(open())
             }
         };
-        let permits = self.limits.enter(&authority(url), asked_for(&ask.headers)).await;
+        let host = authority(url);
+        let entered =
+            self.limits.enter(endpoint.registry(), &host, asked_for(&ask.headers), self.stall * PATIENCE);
+        let permits = entered.await.map_err(|Stuck(time)| subject.error(Failure::Busy(time)))?;
         let mut sent = std::pin::pin!(request.send());
         let mut before = progress.map(|counter| counter.load(Ordering::Relaxed));
         loop {
             match tokio::time::timeout(self.stall, sent.as_mut()).await {
-                Ok(answer) => return answer.map(|a| (a, permits)).map_err(|error| subject.transport(error)),
+                Ok(Ok(answer)) => {
+                    self.answered.note(&host);
+                    return Ok((answer, permits));
+                }
+                Ok(Err(error)) => {
+                    let failure = broken::failure(error, self.answered.lately(&host));
+                    return Err(subject.error(failure));
+                }
                 Err(_) => {
                     let now = progress.map(|counter| counter.load(Ordering::Relaxed));
                     if now == before {

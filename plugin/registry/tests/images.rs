@@ -219,13 +219,27 @@ async fn refusals_end() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_transient() {
+async fn nobody_there_is_told_at_once() {
     let registry = Registry::start().await;
     let reference = registry.reference("app:v1");
     drop(registry);
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let error = client().pull_image(&reference, &platform()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert!(error.kind() == ErrorKind::Unreachable && error.is_permanent(), "{error}");
+    assert!(error.holds_for_repository() && !error.to_string().contains("error sending request"), "{error}");
+}
+
+#[tokio::test]
+async fn who_was_there_a_moment_ago_may_come_back() {
+    let registry = Registry::start().await;
+    put(&registry, "v1", false);
+    let client = client();
+    pull(&registry, &client, "app:v1").await.unwrap();
+    let reference = registry.reference("app:v1");
+    drop(registry);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let error = client.pull_image(&reference, &platform()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Transient && !error.is_permanent(), "{error}");
 }
 
 #[tokio::test]
@@ -234,6 +248,6 @@ async fn https_is_set_up_and_named_in_errors() {
     let reference = "registry.invalid/app:v1".parse().unwrap();
     let error = client().pull_image(&reference, &platform()).await.unwrap_err();
     // Machines without CA certificates cannot even try, and say so.
-    let expected = matches!(error.failure(), Failure::Transport(_) | Failure::Stalled(_) | Failure::Tls(_));
+    let expected = matches!(error.failure(), Failure::Unreachable(_) | Failure::Stalled(_) | Failure::Tls(_));
     assert!(expected && error.to_string().contains("registry.invalid"), "{error:?}");
 }

@@ -200,6 +200,28 @@ async fn tokens_end_in_the_middle_of_a_pull() {
     assert_eq!((tokens(), refused()), (4, before + 1));
 }
 
+#[tokio::test]
+async fn no_place_is_held_while_a_token_is_asked_for() {
+    for places in [1, 2, 8] {
+        let setup = Setup::new().await;
+        // The token server is the registry itself.
+        setup.registry.access(Access::Bearer(None));
+        setup.registry.refuse_with(403);
+        let options = ClientOptions { connections_per_host: places, connections: places, ..setup.options() };
+        let client = Client::new(options).unwrap();
+        let blob = setup.blob(&client, "app");
+        read(&blob).await.unwrap();
+        for _ in 0..2 {
+            setup.registry.revoke();
+            let all = futures_util::future::join_all((0..4 * places).map(|_| read(&blob)));
+            let all = tokio::time::timeout(Duration::from_secs(10), all).await;
+            all.expect("every place is taken by whoever waits for a token")
+                .into_iter()
+                .for_each(|r| r.unwrap());
+        }
+    }
+}
+
 /// Everything that is logged, by anybody.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

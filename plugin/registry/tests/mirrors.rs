@@ -176,6 +176,21 @@ async fn the_registrys_own_answer_counts_most() {
 }
 
 #[tokio::test]
+async fn what_a_mirror_said_is_told_also_when_it_is_not_asked_again() {
+    let setup = Setup::new(1).await;
+    let client = setup.client();
+    setup.mirrors[0].access(Access::Never);
+    let blob = client.blob(&setup.upstream.reference("team/app"), Digest::of(b"missing"), 10);
+    let mirror = setup.mirrors[0].reference("x").host;
+    for _ in 0..3 {
+        let text = blob.get_all().await.unwrap_err().to_string();
+        assert_eq!(text.matches("401").count(), 1, "{text}");
+        assert_eq!(text.matches(&mirror).count(), 1, "{text}");
+    }
+    assert_eq!(setup.mirrors[0].seen().len(), 3, "asked, got a token, asked again; and then let alone");
+}
+
+#[tokio::test]
 async fn credentials_and_headers_go_to_their_own_host_only() {
     let setup = Setup::new(1).await;
     let (upstream, mirror) = (setup.host(), setup.mirrors[0].reference("x").host);

@@ -2,35 +2,21 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use url::Url;
 
+use super::answer::TokenAnswer;
 use super::keychain::{Credentials, Found};
-use super::{Challenge, Scope, advice, basic};
-use crate::client::Tries;
+use super::{Challenge, Scope, basic, denied};
+use crate::client::document;
 use crate::error::{Failure, RegistryError, Subject};
-use crate::hosts::{Endpoint, same_origin};
-use crate::transport::{Ask, Reply, Transport, Upload};
+use crate::hosts::{Endpoint, authority, same_origin};
+use crate::retry::{Patience, Retry};
+use crate::transport::{Ask, Transport, Upload};
 
 /// Longest answer of a token server, in bytes.
-const MAX_ANSWER: usize = 256 << 10;
-/// Validity when the server does not tell (distribution spec).
-const DEFAULT_VALIDITY: u64 = 60;
-/// Longest validity believed, in seconds.
-const MAX_VALIDITY: u64 = 24 * 3600;
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    #[serde(default)]
-    token: Option<SecretString>,
-    #[serde(default)]
-    access_token: Option<SecretString>,
-    #[serde(default)]
-    expires_in: Option<u64>,
-}
+const MAX_ANSWER: u64 = 256 << 10;
 
 /// A token and how long it may be used.
 #[derive(Debug)]
@@ -47,15 +33,21 @@ pub(crate) async fn request(
     challenge: &Challenge,
     found: &Found,
 ) -> Result<Token, RegistryError> {
-    let subject = Subject { host: endpoint.host.clone(), what: "token".to_owned() };
-    let ask = ask(endpoint, scope, challenge, found.credentials.as_ref(), &subject)?;
+    let registry = Subject { host: endpoint.host.clone(), what: scope.repository().to_owned() };
+    let realm = realm(challenge, &registry)?;
+    let subject = Subject { what: format!("token of {}", authority(&realm)), ..registry };
+    // Not from HTTPS to plain HTTP: there we are nobody, which is enough for what everybody may read.
+    let plain = realm.scheme() == "http" && endpoint.base.scheme() == "https";
+    let credentials = found.credentials.as_ref().filter(|_| !plain);
+    let withheld = plain && found.credentials.is_some();
+    let ask = ask(realm, scope, challenge, credentials, &subject)?;
     // The token server is another host unless its origin is the same: what the registry's file says of headers
     // and client certificates is not for it.
     let server = if same_origin(&ask.url, &endpoint.base) { endpoint.clone() } else { endpoint.for_others() };
-    let mut tries = Tries::default();
+    let mut patience = Patience::new(Retry::DOCUMENTS);
     loop {
-        match once(transport, &ask, &server, found, &subject).await {
-            Err(error) if tries.another(&error).await => {}
+        match once(transport, &ask, &server, (found, withheld), &subject).await {
+            Err(error) if patience.forgives(&error).await => {}
             done => return done,
         }
     }
@@ -65,19 +57,21 @@ async fn once(
     transport: &Transport,
     ask: &Ask,
     server: &Endpoint,
-    found: &Found,
+    (found, withheld): (&Found, bool),
     subject: &Subject,
 ) -> Result<Token, RegistryError> {
     let reply = transport.send(ask, server, subject).await?;
     match reply.status {
-        StatusCode::OK => {}
+        status if status.is_success() => {}
         status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-            let have = if found.credentials.is_some() {
-                "its token server refused the credentials"
-            } else {
-                "its token server gives no anonymous token"
+            let have = match (&found.credentials, withheld) {
+                (_, true) => {
+                    "its token server is not behind HTTPS, so it got no credentials, and gives no anonymous token"
+                }
+                (Some(_), false) => "its token server refused the credentials",
+                (None, false) => "its token server gives no anonymous token",
             };
-            return Err(subject.denied(format!("{have} (HTTP {status}); {}", advice(server, found))));
+            return Err(denied(subject, format!("{have} (HTTP {status})"), found));
         }
         status => {
             let (detail, retry_after) = (String::new(), crate::client::retry_after(&reply.headers));
@@ -85,36 +79,33 @@ async fn once(
             return Err(subject.error(failure));
         }
     }
-    let body = bounded(reply, subject).await?;
-    // The parser's text could quote the token.
-    let answer: TokenAnswer = serde_json::from_slice(&body)
-        .map_err(|_| subject.request("the token server's answer is not understood"))?;
-    let secret = answer.token.or(answer.access_token).filter(|token| !token.expose_secret().is_empty());
-    let secret = secret.ok_or_else(|| subject.request("the token server's answer has no token"))?;
-    Ok(Token { secret, validity: validity(answer.expires_in) })
+    let body = document(reply, MAX_ANSWER, subject).await?;
+    let answer = TokenAnswer::parse(&body);
+    let answer = answer.ok_or_else(|| subject.request("the token server's answer is not understood"))?;
+    let secret = answer.token().ok_or_else(|| subject.request("the token server's answer has no token"))?;
+    Ok(Token { secret: secret.clone(), validity: answer.validity() })
 }
 
-/// A little less than promised: clocks differ, and a request takes time.
-fn validity(expires_in: Option<u64>) -> Duration {
-    let seconds = expires_in.filter(|s| *s > 0).unwrap_or(DEFAULT_VALIDITY).min(MAX_VALIDITY);
-    Duration::from_secs(seconds - seconds / 10)
+/// Where the challenge sends us.
+fn realm(challenge: &Challenge, subject: &Subject) -> Result<Url, RegistryError> {
+    let realm = challenge.get("realm").and_then(|realm| Url::parse(realm).ok());
+    let url = realm.filter(|url| url.has_host());
+    let url = url.ok_or_else(|| subject.request("its challenge has no realm that is a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        return Err(subject.request("its challenge has a realm that is not the URL of a token server"));
+    }
+    Ok(url)
 }
 
 fn ask(
-    endpoint: &Endpoint,
+    mut url: Url,
     scope: &Scope,
     challenge: &Challenge,
     credentials: Option<&Credentials>,
     subject: &Subject,
 ) -> Result<Ask, RegistryError> {
-    let realm = challenge.get("realm").and_then(|realm| Url::parse(realm).ok());
-    let mut url =
-        realm.ok_or_else(|| subject.request("the registry's challenge has no realm that is a URL"))?;
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && endpoint.base.scheme() == "http");
-    if !safe || !url.username().is_empty() || url.password().is_some() {
-        return Err(subject.denied("its token server is not behind HTTPS"));
-    }
     let service = challenge.get("service").unwrap_or_default();
+    let scopes = scope.answering(challenge.get("scope"));
     let mut headers = HeaderMap::new();
     headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(Credentials::Identity(token)) = credentials {
@@ -122,7 +113,7 @@ fn ask(
             ("grant_type", "refresh_token".to_owned()),
             ("client_id", "chunked-snapshotter".to_owned()),
             ("service", service.to_owned()),
-            ("scope", scope.texts().join(" ")),
+            ("scope", scopes.join(" ")),
             ("refresh_token", token.expose_secret().to_owned()),
         ];
         let body = Upload::Form(form.into());
@@ -133,7 +124,7 @@ fn ask(
         if !service.is_empty() {
             query.append_pair("service", service);
         }
-        for text in scope.texts() {
+        for text in &scopes {
             query.append_pair("scope", text);
         }
     }
@@ -142,31 +133,4 @@ fn ask(
         _ => None,
     };
     Ok(Ask { authorization, ..Ask::get(url, headers) })
-}
-
-async fn bounded(reply: Reply, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
-    let mut body = Vec::new();
-    let mut chunks = reply.into_body();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|failure| subject.error(failure))?;
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(subject.request("the token server's answer is too long"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn validity_is_bounded_and_shortened() {
-        for (given, seconds) in
-            [(None, 54), (Some(0), 54), (Some(300), 270), (Some(u64::MAX), 77_760), (Some(5), 5)]
-        {
-            assert_eq!(validity(given), Duration::from_secs(seconds), "{given:?}");
-        }
-    }
 }

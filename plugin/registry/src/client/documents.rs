@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use super::Client;
 use super::resolve::{ACCEPTED, MAX_MANIFEST, document};
 use crate::error::{Failure, RegistryError, Subject};
-use crate::push::Patience;
 use crate::reference::Reference;
+use crate::retry::{Patience, Retry};
 
 impl Client {
     /// The manifest or index that `name`, a tag or a digest, means in the repository of `reference`. At most 4 MiB;
@@ -20,7 +20,7 @@ impl Client {
     pub async fn raw_manifest(&self, reference: &Reference, name: &str) -> Result<Vec<u8>, RegistryError> {
         let target = self.inner.target(reference);
         let subject = subject(reference, format!("manifest {}:{name}", reference.repository));
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Retry::CONVERSION);
         let bytes = loop {
             let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPTED))]);
             let error = match self.inner.get(&target, ("manifests", name), headers, &subject).await {

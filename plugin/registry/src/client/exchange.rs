@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::Inner;
-use crate::auth::{Scope, login_advice};
+use crate::auth::Scope;
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::{Ask, Reply, Shortcut};
@@ -77,12 +76,12 @@ impl Inner {
                 self.auth.answer(&self.transport, endpoint, scope, offered, refused.as_ref()).await?;
             ask.authorization = Some(granted);
         } else {
+            // Its place at the host is given back first: the token server may be the same host, and all places there
+            // may be taken by refusals like this one.
+            let reply = reply.settle(MAX_DETAIL, DETAIL_TIME).await;
             let granted = self.auth.answer(&self.transport, endpoint, scope, None, refused.as_ref()).await;
             match granted {
-                Ok(granted) if Some(&granted) != refused.as_ref() => {
-                    reply.into_body().drain().await;
-                    ask.authorization = Some(granted);
-                }
+                Ok(granted) if Some(&granted) != refused.as_ref() => ask.authorization = Some(granted),
                 _ => return Ok(reply),
             }
         }
@@ -137,7 +136,7 @@ pub(crate) async fn failure(reply: Reply, ranged: bool, subject: &Subject) -> Re
         _ => detail(reply).await,
     };
     if direct && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return subject.denied(format!("HTTP {status}{detail}; {}", login_advice(&subject.host)));
+        return subject.denied(format!("HTTP {status}{detail}"));
     }
     subject.error(Failure::Status { status, detail, retry_after, ranged, direct })
 }
@@ -164,19 +163,8 @@ fn seconds(value: &HeaderValue) -> Option<Duration> {
 
 /// What the registry says about its error (distribution spec, "Error Codes"), as `: text` or nothing.
 async fn detail(reply: Reply) -> String {
-    let mut body = Vec::new();
-    let read = async {
-        let mut chunks = reply.into_body();
-        while let Some(Ok(chunk)) = chunks.next().await {
-            let room = MAX_DETAIL - body.len();
-            body.extend(chunk.iter().take(room));
-            if body.len() >= MAX_DETAIL {
-                break;
-            }
-        }
-    };
     // Late or broken: the status has to do.
-    let _ = tokio::time::timeout(DETAIL_TIME, read).await;
+    let body = reply.into_body().read_some(MAX_DETAIL, DETAIL_TIME).await;
     described(&body).map_or_else(String::new, |text| format!(": {text}"))
 }
 

@@ -5,11 +5,12 @@ use futures_util::StreamExt;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 
-use super::{Client, Target, Tries};
+use super::{Client, Target};
 use crate::error::{Failure, RegistryError, Subject};
 use crate::image::{Document, Image, ImageError, IndexEntry};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::retry::{Patience, Retry};
 use crate::transport::Reply;
 
 /// Longest manifest or index, in bytes: what registries accept.
@@ -83,10 +84,10 @@ impl Client {
     ) -> Result<(Vec<u8>, Digest), RegistryError> {
         let subject = subject(target, format!("manifest {}:{name}", target.repository));
         let from = ("manifests", name);
-        let mut tries = Tries::default();
+        let mut patience = Patience::new(Retry::DOCUMENTS);
         let bytes = loop {
             match self.get_document(target, from, MAX_MANIFEST, &subject).await {
-                Err(error) if tries.another(&error).await => {}
+                Err(error) if patience.forgives(&error).await => {}
                 done => break done?,
             }
         };
@@ -107,10 +108,10 @@ impl Client {
         }
         let name = digest.to_string();
         let from = ("blobs", name.as_str());
-        let mut tries = Tries::default();
+        let mut patience = Patience::new(Retry::DOCUMENTS);
         let bytes = loop {
             match self.get_document(target, from, MAX_CONFIG, &subject).await {
-                Err(error) if tries.another(&error).await => {}
+                Err(error) if patience.forgives(&error).await => {}
                 done => break done?,
             }
         };
@@ -155,7 +156,7 @@ impl Client {
 }
 
 /// A body of at most `limit` bytes.
-pub(super) async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
+pub(crate) async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
     let announced = reply.content_length();
     if announced.is_some_and(|length| length > limit) {
         return Err(too_long(subject, limit));

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::Said;
+
 /// How long a host is passed over after its first failure; doubles with each further one.
 const FIRST_REST: Duration = Duration::from_secs(10);
 /// Longest rest.
@@ -24,17 +26,42 @@ const MAX_HOSTS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     hosts: Mutex<HashMap<Arc<str>, Host>>,
-    /// By endpoint and item: not asked before then.
-    absent: Mutex<HashMap<(Arc<str>, String), Instant>>,
+    /// By endpoint and item: not asked before then, and why.
+    absent: Mutex<HashMap<(Arc<str>, String), Absence>>,
+}
+
+#[derive(Debug, Clone)]
+struct Absence {
+    until: Instant,
+    reason: Said,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Host {
     failures: u32,
     rests_until: Instant,
+    /// Until when nobody is told again that it refuses us.
+    told_until: Instant,
+}
+
+impl Host {
+    fn new(now: Instant) -> Self {
+        Self { failures: 0, rests_until: now, told_until: now }
+    }
 }
 
 impl Health {
+    /// True when its refusal is worth a line in the log: it was not told for a while.
+    pub(crate) fn is_news(&self, endpoint: &Arc<str>, now: Instant) -> bool {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts.entry(Arc::clone(endpoint)).or_insert(Host::new(now));
+        let news = host.told_until <= now;
+        if news {
+            host.told_until = now + ABSENT_FOR;
+        }
+        news
+    }
+
     /// A connection, a time-out or the server itself failed. `rest`: what the server asked for. Gives how long
     /// it will be passed over, or `None` when it is already.
     pub(crate) fn failed(
@@ -47,7 +74,7 @@ impl Health {
         if hosts.len() >= MAX_HOSTS {
             hosts.retain(|_, host| host.rests_until > now);
         }
-        let host = hosts.entry(Arc::clone(endpoint)).or_insert(Host { failures: 0, rests_until: now });
+        let host = hosts.entry(Arc::clone(endpoint)).or_insert(Host::new(now));
         if host.rests_until > now {
             // One of several requests that were on their way together.
             return None;
@@ -63,8 +90,8 @@ impl Health {
     pub(crate) fn served(&self, endpoint: &Arc<str>, now: Instant) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         // While it rests, an answer may be one that was on its way when the others broke.
-        if hosts.get(endpoint).is_some_and(|host| host.rests_until <= now) {
-            hosts.remove(endpoint);
+        if let Some(host) = hosts.get_mut(endpoint).filter(|host| host.rests_until <= now) {
+            host.failures = 0;
         }
     }
 
@@ -74,33 +101,37 @@ impl Health {
         hosts.get(endpoint).is_some_and(|host| host.rests_until > now)
     }
 
-    /// It does not have `item`, or not for us.
-    pub(crate) fn lacks(&self, endpoint: &Arc<str>, item: &str, now: Instant) {
-        self.avoid(endpoint, item, now + ABSENT_FOR, now);
+    /// It does not have `item`, or not for us: `reason`.
+    pub(crate) fn lacks(&self, endpoint: &Arc<str>, item: &str, reason: Said, now: Instant) {
+        self.avoid(endpoint, item, reason, now + ABSENT_FOR, now);
     }
 
-    /// It served wrong bytes for `item`.
-    pub(crate) fn lied(&self, endpoint: &Arc<str>, item: &str, now: Instant) {
-        self.avoid(endpoint, item, now + WRONG_FOR, now);
+    /// It served wrong bytes for `item`: `reason`.
+    pub(crate) fn lied(&self, endpoint: &Arc<str>, item: &str, reason: Said, now: Instant) {
+        self.avoid(endpoint, item, reason, now + WRONG_FOR, now);
     }
 
-    fn avoid(&self, endpoint: &Arc<str>, item: &str, until: Instant, now: Instant) {
+    fn avoid(&self, endpoint: &Arc<str>, item: &str, reason: Said, until: Instant, now: Instant) {
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         if absent.len() >= MAX_ABSENCES {
-            absent.retain(|_, until| *until > now);
+            absent.retain(|_, absence| absence.until > now);
             if absent.len() >= MAX_ABSENCES {
                 absent.clear();
             }
         }
-        let known = absent.entry((Arc::clone(endpoint), item.to_owned())).or_insert(until);
-        *known = until.max(*known);
+        let key = (Arc::clone(endpoint), item.to_owned());
+        let until = absent.get(&key).map_or(until, |known| known.until.max(until));
+        absent.insert(key, Absence { until, reason });
     }
 
-    /// True when it need not be asked for `item`.
-    pub(crate) fn is_absent(&self, endpoint: &Arc<str>, item: &str, now: Instant) -> bool {
+    /// Why it need not be asked for `item`; `None` when it may have it.
+    pub(crate) fn absent(&self, endpoint: &Arc<str>, item: &str, now: Instant) -> Option<Said> {
         let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        !absent.is_empty()
-            && absent.get(&(Arc::clone(endpoint), item.to_owned())).is_some_and(|until| *until > now)
+        if absent.is_empty() {
+            return None;
+        }
+        let absence = absent.get(&(Arc::clone(endpoint), item.to_owned()))?;
+        (absence.until > now).then(|| absence.reason.clone())
     }
 }
 
@@ -133,16 +164,29 @@ mod tests {
     fn absences_are_for_one_item_and_end() {
         let (health, name) = (Health::default(), Arc::<str>::from("m.example"));
         let now = Instant::now();
-        health.lacks(&name, "app/sha256:1", now);
-        assert!(health.is_absent(&name, "app/sha256:1", now));
-        assert!(!health.is_absent(&name, "app/sha256:2", now));
-        assert!(!health.is_absent(&name, "app/sha256:1", now + ABSENT_FOR));
-        health.lied(&name, "app/sha256:1", now);
-        health.lacks(&name, "app/sha256:1", now);
-        assert!(health.is_absent(&name, "app/sha256:1", now + ABSENT_FOR));
+        let said = |reason: &str| Said { host: "m.example".into(), reason: reason.into() };
+        let is_absent = |item: &str, now| health.absent(&name, item, now).is_some();
+        health.lacks(&name, "app/sha256:1", said("HTTP 404"), now);
+        assert_eq!(health.absent(&name, "app/sha256:1", now), Some(said("HTTP 404")));
+        assert!(!is_absent("app/sha256:2", now));
+        assert!(!is_absent("app/sha256:1", now + ABSENT_FOR));
+        health.lied(&name, "app/sha256:1", said("wrong"), now);
+        health.lacks(&name, "app/sha256:1", said("HTTP 404"), now);
+        assert!(is_absent("app/sha256:1", now + ABSENT_FOR));
         for n in 0..2 * MAX_ABSENCES {
-            health.lacks(&name, &n.to_string(), now);
+            health.lacks(&name, &n.to_string(), said("HTTP 404"), now);
         }
         assert!(health.absent.lock().unwrap().len() <= MAX_ABSENCES);
+    }
+
+    #[test]
+    fn refusals_are_told_now_and_then() {
+        let (health, name) = (Health::default(), Arc::<str>::from("m.example"));
+        let now = Instant::now();
+        assert!(health.is_news(&name, now));
+        assert!(!health.is_news(&name, now));
+        health.served(&name, now);
+        assert!(!health.is_news(&name, now));
+        assert!(health.is_news(&name, now + ABSENT_FOR));
     }
 }

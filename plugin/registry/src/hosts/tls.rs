@@ -1,12 +1,20 @@
 //! TLS material of one host, read from its files.
 
+mod der;
+mod trust;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chunked_core::Digest;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::file::TlsFiles;
+pub(crate) use trust::describe;
+use trust::{Anyone, Trust};
 
 /// Longest certificate or key file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -21,11 +29,17 @@ pub(crate) struct Tls {
 
 #[derive(Clone, Default)]
 struct Parts {
-    ca: Vec<reqwest::Certificate>,
-    identity: Option<reqwest::Identity>,
+    ca: Vec<CertificateDer<'static>>,
+    identity: Option<Arc<Identity>>,
     skip_verify: bool,
-    /// Digest of all but the identity.
-    without_identity: Option<Digest>,
+    /// Digest of `ca` alone.
+    ca_fingerprint: Option<Digest>,
+}
+
+/// What we show to a server that wants to know us.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Tls {
@@ -40,18 +54,21 @@ impl Tls {
         for path in &files.ca {
             let pem = read(path)?;
             let bad = |reason: String| (path.clone(), reason);
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|error| bad(format!("not PEM certificates: {}", crate::error::causes(&error))))?;
+            let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+            let certificates = certificates.map_err(|error| bad(format!("not PEM certificates: {error}")))?;
             if certificates.is_empty() {
                 return Err(bad("it has no certificate".to_owned()));
+            }
+            if let Some(nth) = certificates.iter().position(|one| !trust::is_certificate(one)) {
+                return Err(bad(format!("its certificate number {} is none", nth + 1)));
             }
             parts.ca.extend(certificates);
             seen.extend_from_slice(&pem);
         }
+        parts.ca_fingerprint = (!seen.is_empty()).then(|| Digest::of(&seen));
         if parts.skip_verify {
             seen.extend_from_slice(b"skip_verify");
         }
-        parts.without_identity = (!seen.is_empty()).then(|| Digest::of(&seen));
         let mut clients = files.clients.iter();
         if let Some((certificate, key)) = clients.next() {
             let mut pem = read(certificate)?;
@@ -60,11 +77,11 @@ impl Tls {
                 pem.extend(read(key)?);
             }
             // The parser's text is left out: it could quote the key.
-            let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
+            let identity = identity(&pem).ok_or_else(|| {
                 let reason = "not a PEM certificate with its private key (PKCS #8, PKCS #1 or SEC 1)";
                 (key.clone().unwrap_or_else(|| certificate.clone()), reason.to_owned())
             })?;
-            parts.identity = Some(identity);
+            parts.identity = Some(Arc::new(identity));
             seen.extend_from_slice(b"identity");
             seen.extend_from_slice(&pem);
         }
@@ -76,13 +93,14 @@ impl Tls {
         Ok(Self { parts: Arc::new(parts), fingerprint })
     }
 
-    /// The same for another host, to which a redirect leads: our own certificate is not shown there.
+    /// The same for another host: a token server, or where a redirect leads. What was said of this host alone ends
+    /// here: our own certificate is not shown there, and that host's is checked.
     pub(crate) fn for_others(&self) -> Self {
-        if self.parts.identity.is_none() {
+        if self.parts.identity.is_none() && !self.parts.skip_verify {
             return self.clone();
         }
-        let parts = Parts { identity: None, ..Parts::clone(&self.parts) };
-        Self { fingerprint: parts.without_identity, parts: Arc::new(parts) }
+        let parts = Parts { identity: None, skip_verify: false, ..Parts::clone(&self.parts) };
+        Self { fingerprint: parts.ca_fingerprint, parts: Arc::new(parts) }
     }
 
     /// What tells two of them apart.
@@ -90,18 +108,37 @@ impl Tls {
         self.fingerprint
     }
 
-    /// Sets up `builder`.
-    pub(crate) fn apply(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    /// A client's configuration; reads the system's certificates. `http2`: it is offered besides HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// Why there can be none.
+    pub(crate) fn config(&self, http2: bool) -> Result<ClientConfig, String> {
         let Parts { ca, identity, skip_verify, .. } = &*self.parts;
-        let mut builder = builder;
-        if !ca.is_empty() {
-            builder = builder.tls_certs_merge(ca.iter().cloned());
-        }
-        if let Some(identity) = identity {
-            builder = builder.identity(identity.clone());
-        }
-        builder.tls_danger_accept_invalid_certs(*skip_verify)
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(match skip_verify {
+            true => Arc::new(Anyone(algorithms)),
+            false => Arc::new(Trust::load(ca, algorithms)?),
+        });
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+                .map_err(|error| format!("the client certificate cannot be used: {error}"))?,
+        };
+        let offered: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
     }
+}
+
+fn identity(pem: &[u8]) -> Option<Identity> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
+    (!chain.is_empty()).then_some(Identity { chain, key })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, (PathBuf, String)> {

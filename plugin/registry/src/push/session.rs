@@ -11,7 +11,7 @@ use crate::auth::Scope;
 use crate::client::{Inner, failure};
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::hosts::{Endpoint, led_to, same_origin};
-use crate::push::Patience;
+use crate::retry::{Patience, Retry};
 use crate::transport::{Ask, Reply, Upload};
 
 /// A repository that is written to.
@@ -51,7 +51,7 @@ impl Place<'_> {
 
     /// Sends a request that can be repeated, as often as is worth while: its body is short or empty.
     pub(super) async fn send(&self, ask: Ask) -> Result<Reply, RegistryError> {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Retry::CONVERSION);
         loop {
             let error = match self.send_once(ask.clone()).await {
                 Ok(reply) if !busy(reply.status) => return Ok(reply),

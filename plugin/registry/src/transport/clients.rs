@@ -58,7 +58,7 @@ impl Clients {
         if let Some(client) = made.get(&key) {
             return Ok(client.clone());
         }
-        let client = self.make(&key, tls).map_err(|error| causes(&error))?;
+        let client = self.make(&key, tls)?;
         if made.len() >= MAX_CLIENTS {
             made.clear();
         }
@@ -66,7 +66,7 @@ impl Clients {
         Ok(client)
     }
 
-    fn make(&self, key: &Key, tls: &Tls) -> reqwest::Result<reqwest::Client> {
+    fn make(&self, key: &Key, tls: &Tls) -> Result<reqwest::Client, String> {
         let options = &self.options;
         let mut builder = reqwest::Client::builder()
             .user_agent(options.user_agent.clone())
@@ -82,9 +82,9 @@ impl Clients {
             builder = builder.no_proxy();
         }
         builder = match key.https {
-            true => tls.apply(builder.https_only(true)),
+            true => builder.https_only(true).tls_backend_preconfigured(tls.config(options.http2)?),
             false => builder.tls_certs_only(std::iter::empty()),
         };
-        builder.build()
+        builder.build().map_err(|error| causes(&error))
     }
 }

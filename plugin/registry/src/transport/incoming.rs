@@ -63,18 +63,36 @@ impl Incoming {
         self.witness = Some((health, name));
     }
 
-    /// Reads a short body that nobody wants.
-    pub(crate) async fn drain(mut self) {
+    /// Reads a short body that nobody wants, so that its connection is used again, and gives its place back in any
+    /// case.
+    pub(crate) async fn drain(self) {
+        self.read_some(MAX_DRAIN, DRAIN_TIME).await;
+    }
+
+    /// The first `most` bytes at most, as far as they come within `time`. The body's place is free after that.
+    pub(crate) async fn read_some(mut self, most: usize, time: Duration) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::new();
         let read = async {
-            let mut read = 0;
-            while let Some(Ok(chunk)) = self.next().await
-                && read < MAX_DRAIN
-            {
-                read += chunk.len();
+            while let Some(Ok(chunk)) = self.next().await {
+                let room = most - bytes.len();
+                bytes.extend(chunk.iter().take(room));
+                if bytes.len() >= most {
+                    break;
+                }
             }
         };
-        // Late: the connection is closed.
-        let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+        // Late or broken: the connection is closed.
+        let _ = tokio::time::timeout(time, read).await;
+        bytes
+    }
+
+    /// A body of what [`Incoming::read_some`] gives, which holds no place.
+    pub(super) async fn settle(self, most: usize, time: Duration) -> Self {
+        let (throttle, stall) = (Arc::clone(&self.throttle), self.stall);
+        let bytes = Bytes::from(self.read_some(most, time).await);
+        let chunks: Chunks = Box::pin(futures_util::stream::once(std::future::ready(Ok(bytes))));
+        let (deadline, held, witness) = (None, None, None);
+        Self { chunks: Some(chunks), permits: None, throttle, stall, deadline, waiting: false, held, witness }
     }
 
     fn end(&mut self) {

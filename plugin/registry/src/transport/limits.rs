@@ -1,133 +1,136 @@
-//! How much is asked for at once: connections to one host and in all, and bytes on their way.
+//! How much is asked for at once: requests to one host and in all, and bytes on their way.
 //!
-//! All are taken in one order (host, all, bytes) and nothing is held while another host's are waited for, so that
-//! no two requests can wait for each other.
+//! A request gets its place at the host, its place in all and its bytes together or waits for them together: nobody
+//! holds one and waits for another, so that no two requests can wait for each other. While it waits, its clock runs
+//! whenever nothing moves ([`Limits::enter`]).
+//!
+//! **Shares.** The last two are common to all registries, and none may use them up: a registry that stalls keeps what
+//! it has for long. It gets more only as long as it holds at most [`SHARE`] times what is still free. So one alone gets
+//! four fifths, two get four ninths each, and whatever stalls, something is left for the next one (the dynamic
+//! thresholds of shared-memory switches: Choudhury and Hahne, 1998).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod queue;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Bytes of one permit of the bytes on their way.
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use self::queue::{Queue, Want};
+
+/// Bytes of one unit of the bytes on their way.
 const UNIT: u64 = 1024;
-/// Hosts counted; beyond that, idle ones are forgotten.
-const MAX_HOSTS: usize = 1000;
+/// How many times of what is free a registry may hold.
+const SHARE: u64 = 4;
 
-/// Counters of all requests.
-#[derive(Debug)]
+/// Counters of all requests. Clones share them.
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    per_host: usize,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
-    all: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    /// Permits there are of `bytes`.
-    most: u32,
+    queue: Arc<Mutex<Queue>>,
 }
 
 /// What one request holds until its answer has been read or dropped.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    _host: Option<OwnedSemaphorePermit>,
-    _all: Option<OwnedSemaphorePermit>,
-    bytes: Option<OwnedSemaphorePermit>,
+    limits: Limits,
+    held: Want,
     /// Bytes that came and are not given back yet: less than a unit.
     odd: u64,
 }
 
+/// Nothing moved for so long while a request waited for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stuck(pub Duration);
+
 impl Limits {
     /// At least one of each is allowed.
     pub(crate) fn new(per_host: usize, all: usize, bytes: u64) -> Self {
-        let most = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX >> 1).clamp(1, u32::MAX >> 1);
-        Self {
-            per_host: per_host.max(1),
-            hosts: Mutex::default(),
-            all: Arc::new(Semaphore::new(all.clamp(1, Semaphore::MAX_PERMITS))),
-            bytes: Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(usize::MAX >> 3))),
-            most,
+        let count = |n: usize| u64::try_from(n.max(1)).unwrap_or(u64::MAX);
+        let queue = Queue::new(count(per_host), count(all), (bytes / UNIT).max(1));
+        Self { queue: Arc::new(Mutex::new(queue)) }
+    }
+
+    /// Waits until a request for `bytes` bytes to `host` may be sent, on behalf of `registry`.
+    ///
+    /// # Errors
+    ///
+    /// [`Stuck`] when those that are in the way have neither ended nor received a byte for `patience`.
+    pub(crate) async fn enter(
+        &self,
+        registry: &str,
+        host: &str,
+        bytes: u64,
+        patience: Duration,
+    ) -> Result<Permits, Stuck> {
+        let (grant, mut granted) = oneshot::channel();
+        let (number, want) = {
+            let mut queue = self.queue.lock();
+            // What is more than there is at all is asked for alone.
+            let units = bytes.div_ceil(UNIT).min(queue.most_units());
+            let want = Want { registry: registry.into(), host: host.into(), units };
+            (queue.push(want.clone(), grant), want)
+        };
+        self.serve();
+        // Leaves the queue however this ends. What was granted meanwhile gives itself back.
+        let _waiting = Waiting { limits: self, number };
+        loop {
+            let before = self.queue.lock().moved(&want);
+            match tokio::time::timeout(patience, &mut granted).await {
+                // The sender is kept until it is used.
+                Ok(permits) => return permits.map_err(|_| Stuck(patience)),
+                Err(_) if self.queue.lock().moved(&want) == before => return Err(Stuck(patience)),
+                Err(_) => {}
+            }
         }
     }
 
-    /// Waits until a request for `bytes` bytes to `host` may be sent.
-    pub(crate) async fn enter(&self, host: &str, bytes: u64) -> Permits {
-        let own = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            if hosts.len() >= MAX_HOSTS {
-                hosts.retain(|_, host| Arc::strong_count(host) > 1);
-            }
-            let new = || Arc::new(Semaphore::new(self.per_host.min(Semaphore::MAX_PERMITS)));
-            Arc::clone(hosts.entry(host.to_owned()).or_insert_with(new))
-        };
-        // These never fail: nobody closes the semaphores.
-        let _host = own.acquire_owned().await.ok();
-        let _all = Arc::clone(&self.all).acquire_owned().await.ok();
-        let wanted = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.most);
-        let bytes = match wanted {
-            0 => None,
-            wanted => Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok(),
-        };
-        Permits { _host, _all, bytes, odd: 0 }
+    /// Lets in whoever fits now.
+    fn serve(&self) {
+        let admitted = self.queue.lock().admit();
+        for (grant, held) in admitted {
+            // If it does not wait any more, this gives everything back.
+            let _ = grant.send(Permits { limits: self.clone(), held, odd: 0 });
+        }
+    }
+}
+
+/// A place in the queue.
+struct Waiting<'a> {
+    limits: &'a Limits,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let left = self.limits.queue.lock().leave(self.number);
+        if left {
+            // Others may have waited behind it.
+            self.limits.serve();
+        }
     }
 }
 
 impl Permits {
     /// `bytes` have arrived: others may ask for as many.
     pub(crate) fn arrived(&mut self, bytes: usize) {
-        let Some(held) = &mut self.bytes else { return };
-        let come = self.odd + bytes as u64;
+        let come = self.odd.saturating_add(bytes as u64);
         self.odd = come % UNIT;
-        let units = usize::try_from(come / UNIT).unwrap_or(usize::MAX).min(held.num_permits());
-        drop(held.split(units));
+        let units = (come / UNIT).min(self.held.units);
+        self.limits.queue.lock().move_on(&self.held, units);
+        self.held.units -= units;
+        if units > 0 {
+            self.limits.serve();
+        }
+    }
+}
+
+impl Drop for Permits {
+    fn drop(&mut self) {
+        self.limits.queue.lock().end(&self.held);
+        self.limits.serve();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    async fn waits(limits: &Limits, host: &str, bytes: u64) -> bool {
-        tokio::time::timeout(Duration::from_millis(20), limits.enter(host, bytes)).await.is_err()
-    }
-
-    #[tokio::test]
-    async fn hosts_and_all_are_limited() {
-        let limits = Limits::new(2, 3, 1 << 30);
-        let one = limits.enter("a", 0).await;
-        let _two = limits.enter("a", 0).await;
-        assert!(waits(&limits, "a", 0).await);
-        let _three = limits.enter("b", 0).await;
-        assert!(waits(&limits, "b", 0).await, "all are taken");
-        drop(one);
-        assert!(!waits(&limits, "b", 0).await);
-    }
-
-    #[tokio::test]
-    async fn bytes_are_given_back_as_they_arrive() {
-        let limits = Limits::new(10, 10, 100 * UNIT);
-        let mut one = limits.enter("a", 90 * UNIT).await;
-        assert!(!waits(&limits, "a", 10 * UNIT).await);
-        assert!(waits(&limits, "a", 11 * UNIT).await);
-        for _ in 0..4 {
-            one.arrived(256);
-        }
-        assert!(!waits(&limits, "a", 11 * UNIT).await);
-        one.arrived(usize::MAX / 2);
-        assert!(!waits(&limits, "a", 100 * UNIT).await);
-        // More than there is at all is asked for alone.
-        drop(one);
-        assert!(!waits(&limits, "a", 1000 * UNIT).await);
-    }
-
-    #[test]
-    fn hosts_are_forgotten() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let limits = Limits::new(1, 10, 1);
-        runtime.block_on(async {
-            for n in 0..2 * MAX_HOSTS {
-                limits.enter(&n.to_string(), 0).await;
-            }
-        });
-        assert!(limits.hosts.lock().unwrap().len() <= MAX_HOSTS);
-    }
-}
+mod tests;

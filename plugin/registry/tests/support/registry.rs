@@ -91,6 +91,8 @@ struct Inner {
     open_bodies: AtomicUsize,
     tokens: Mutex<BTreeSet<String>>,
     token_seconds: AtomicUsize,
+    /// Status for a token that is not valid any more.
+    refusal: AtomicUsize,
 }
 
 /// A running registry; ends when dropped.
@@ -120,6 +122,7 @@ impl Registry {
             open_bodies: AtomicUsize::new(0),
             tokens: Mutex::default(),
             token_seconds: AtomicUsize::new(300),
+            refusal: AtomicUsize::new(401),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&inner));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -147,6 +150,11 @@ impl Registry {
     /// Tokens given from now on say that they are valid for so long.
     pub fn tokens_last(&self, seconds: usize) {
         self.inner.token_seconds.store(seconds, Ordering::SeqCst);
+    }
+
+    /// Whoever comes with an old token gets this status, after a while.
+    pub fn refuse_with(&self, status: usize) {
+        self.inner.refusal.store(status, Ordering::SeqCst);
     }
 
     pub fn document(&self, name: &str, media_type: &str, bytes: impl Into<Bytes>) {
@@ -229,7 +237,13 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
     } else if inner.admits(&seen) {
         inner.get(&path, seen.range)
     } else {
-        inner.challenge()
+        match inner.refusal.load(Ordering::SeqCst) {
+            403 if seen.authorization.is_some() => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Response::builder().status(403).body(Body::from("token expired")).unwrap()
+            }
+            _ => inner.challenge(),
+        }
     };
     seen.status = response.status().as_u16();
     inner.seen.lock().unwrap().push(seen);
