@@ -89,7 +89,7 @@ async fn once(
 /// Where the challenge sends us.
 fn realm(challenge: &Challenge, subject: &Subject) -> Result<Url, RegistryError> {
     let realm = challenge.get("realm").and_then(|realm| Url::parse(realm).ok());
-    let url = realm.filter(|url| url.has_host());
+    let url = realm.filter(Url::has_host);
     let url = url.ok_or_else(|| subject.request("its challenge has no realm that is a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
         return Err(subject.request("its challenge has a realm that is not the URL of a token server"));
