@@ -108,6 +108,7 @@ impl Build {
                 }
             }
         }
+        cursor.finish()?;
         Ok(self.extractor.finish()?)
     }
 

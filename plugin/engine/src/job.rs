@@ -235,21 +235,24 @@ impl Job {
         let options = self.inner.options.fetch.clone();
         let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), options.clone());
         // If this job is given up, its thread ends, too.
-        let _stop = segments.stop_on_drop();
+        let (_stop, _cancel) = (segments.stop_on_drop(), extractor.cancel_on_drop());
+        let refetch = Arc::new(BlobSpare {
+            layer: self.layer.blob,
+            index: Arc::clone(index),
+            blob: blob.clone(),
+            options,
+            counters: Arc::clone(&self.counters),
+            runtime: tokio::runtime::Handle::current(),
+            asked_again: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
+            reading: Arc::default(),
+        });
+        let _end = refetch.end_on_drop();
         let supply = Supply {
             source: Source::new(segments, Arc::clone(&self.counters)),
             donors: self.donors(policy.verify),
             claims: Arc::clone(&claims),
-            refetch: Arc::new(BlobSpare {
-                layer: self.layer.blob,
-                index: Arc::clone(index),
-                blob: blob.clone(),
-                options,
-                counters: Arc::clone(&self.counters),
-                runtime: tokio::runtime::Handle::current(),
-                asked_again: AtomicUsize::new(0),
-                given_up: AtomicBool::new(false),
-            }),
+            refetch,
             repeats: Repeats::of(plan),
         };
         let build = Build { index: Arc::clone(index), plan: Arc::clone(plan), extractor, supply };
@@ -346,7 +349,7 @@ impl Job {
         let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })), false)?;
         let segments =
             segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
-        let _stop = segments.stop_on_drop();
+        let (_stop, _cancel) = (segments.stop_on_drop(), extractor.cancel_on_drop());
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
         let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
         let extracted = result.map_err(|error| match error {

@@ -1,14 +1,16 @@
 //! A layer's blob as the place to go when a local file is not what was expected.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
 use chunked_core::{ByteRange, Digest};
-use chunked_fetch::FetchOptions;
+use chunked_fetch::{FetchOptions, StopOnDrop};
 use chunked_registry::Blob;
 use chunked_toc::{LayerIndex, Piece, PieceKind};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::report::Counters;
@@ -25,14 +27,40 @@ pub(crate) struct BlobSpare {
     pub(crate) runtime: Handle,
     /// How often wrong bytes were asked for again.
     pub(crate) asked_again: AtomicUsize,
-    /// The transfer of the layer failed: nothing else is tried.
+    /// The layer's job is over, or its transfer failed: nothing else is tried.
     pub(crate) given_up: AtomicBool,
+    /// Ends what is being read.
+    pub(crate) reading: Arc<Reading>,
+}
+
+/// What is being read from a blob, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    last: AtomicUsize,
+    stops: Mutex<HashMap<usize, StopOnDrop>>,
+}
+
+/// Ends all reading from a layer's blob when it is dropped, wherever that is done.
+#[derive(Debug)]
+pub(crate) struct EndOnDrop(Arc<BlobSpare>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
 }
 
 impl BlobSpare {
-    /// From now on nothing can be had here.
+    /// From now on nothing can be had here; who waits for something is told so.
     pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+        self.given_up.store(true, Ordering::SeqCst);
+        let stops = std::mem::take(&mut *self.reading.stops.lock());
+        drop(stops);
+    }
+
+    /// For the job: what is fetched in need ends with it.
+    pub(crate) fn end_on_drop(self: &Arc<Self>) -> EndOnDrop {
+        EndOnDrop(Arc::clone(self))
     }
 }
 
@@ -57,12 +85,17 @@ impl Refetch for BlobSpare {
     }
 
     fn read(&self, range: ByteRange) -> Box<dyn Read + Send> {
-        if self.given_up.load(Ordering::Relaxed) {
-            return Box::new(GivenUp);
-        }
         let _inside = self.runtime.enter();
         let segments = chunked_fetch::fetch(self.blob.clone(), vec![range], self.options.clone());
-        Box::new(SpareReader(BlobReader::new(Source::new(segments, Arc::clone(&self.counters)))))
+        let number = self.reading.last.fetch_add(1, Ordering::Relaxed);
+        self.reading.stops.lock().insert(number, segments.stop_on_drop());
+        // Looked at after that is noted: whoever gives up meanwhile sees it, or is seen here.
+        if self.given_up.load(Ordering::SeqCst) {
+            self.reading.stops.lock().remove(&number);
+            return Box::new(GivenUp);
+        }
+        let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
+        Box::new(SpareReader { reader, left: range.len(), number, reading: Arc::clone(&self.reading) })
     }
 
     fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>> {
@@ -81,19 +114,38 @@ impl Refetch for BlobSpare {
     }
 }
 
+fn given_up() -> io::Error {
+    io::Error::other("the transfer of its layer ended")
+}
+
 struct GivenUp;
 
 impl Read for GivenUp {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::Error::other("the transfer of its layer failed"))
+        Err(given_up())
     }
 }
 
-struct SpareReader(BlobReader);
+struct SpareReader {
+    reader: BlobReader,
+    /// Bytes of the range that have not come yet.
+    left: u64,
+    number: usize,
+    reading: Arc<Reading>,
+}
 
 impl Read for SpareReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read(buffer);
-        read.map_err(|error| self.0.error.take().map_or(error, io::Error::other))
+        let read = self.reader.read(buffer);
+        let read = read.map_err(|error| self.reader.error.take().map_or(error, io::Error::other))?;
+        self.left = self.left.saturating_sub(read as u64);
+        // What was stopped looks like an end.
+        if read == 0 && self.left > 0 && !buffer.is_empty() { Err(given_up()) } else { Ok(read) }
+    }
+}
+
+impl Drop for SpareReader {
+    fn drop(&mut self) {
+        self.reading.stops.lock().remove(&self.number);
     }
 }

@@ -47,10 +47,21 @@ impl<'a> FileCursor<'a> {
         Ok(index)
     }
 
-    /// Index of a file that has not been found yet, `None` when all have. A TOC with such a file after the
-    /// last tar-split item describes something that is not in the tar.
+    /// Index of a file that has not been found yet, `None` when all have.
     pub fn unclaimed(&self) -> Option<usize> {
         self.taken.iter().position(|taken| !taken)
+    }
+
+    /// To be asked after the last tar-split item: was every file of the TOC found?
+    ///
+    /// # Errors
+    ///
+    /// [`TocError::NotInTar`] names one that was not.
+    pub fn finish(&self) -> Result<(), TocError> {
+        match self.unclaimed().and_then(|index| self.files.get(index)) {
+            Some(file) => Err(TocError::NotInTar { name: shown(&file.name), size: file.size }),
+            None => Ok(()),
+        }
     }
 
     fn find_anywhere(&mut self, name: &[u8], size: u64) -> Option<usize> {
@@ -127,9 +138,11 @@ mod tests {
         assert_eq!(cursor.find(b"a", 1).unwrap(), 2);
         assert!(cursor.find(b"a", 1).is_err());
         assert_eq!(cursor.unclaimed(), Some(1));
+        assert!(matches!(cursor.finish(), Err(TocError::NotInTar { .. })));
         assert!(cursor.find(b"b", 1).is_err());
         assert_eq!(cursor.find(b"b", 2).unwrap(), 1);
         assert_eq!(cursor.unclaimed(), None);
+        assert!(cursor.finish().is_ok());
         assert!(cursor.find(b"b", 2).is_err());
     }
 

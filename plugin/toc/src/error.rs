@@ -100,6 +100,14 @@ pub enum TocError {
         /// Its size in bytes.
         size: u64,
     },
+    /// The TOC describes a file that the tar does not have.
+    #[error("the TOC lists {name:?} with {size} bytes, which is not in the layer's tar")]
+    NotInTar {
+        /// Name in the TOC, lossily, perhaps cut.
+        name: String,
+        /// Bytes of the file.
+        size: u64,
+    },
 }
 
 /// A contradiction in one TOC entry.
@@ -201,7 +209,8 @@ pub enum SplitError {
 /// What a caller can do about a [`TocError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The bytes are not the ones the manifest vouches for: the transfer or the registry is at fault.
+    /// The bytes are not the ones the manifest vouches for, so that the transfer or the registry is at fault; or what they
+    /// say is not so.
     Integrity,
     /// The bytes are the right ones, but this reader refuses them: pull the layer whole.
     Unusable,
@@ -214,7 +223,7 @@ impl TocError {
     /// transfer, as both came in one response.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Digest { .. } | Self::MetadataLength { .. } => ErrorKind::Integrity,
+            Self::Digest { .. } | Self::MetadataLength { .. } | Self::NotInTar { .. } => ErrorKind::Integrity,
             _ => ErrorKind::Unusable,
         }
     }
