@@ -10,6 +10,8 @@
 //!
 //! It must not know where bytes come from: no registry, no network.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 mod error;
 mod extractor;
 mod relink;

@@ -6,6 +6,8 @@
 //!
 //! The tree belongs to nobody else until it is whole: its root has mode 0700 from before the first file to after the last.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

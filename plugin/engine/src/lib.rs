@@ -6,6 +6,8 @@
 //!
 //! It must not speak to containerd, and must not answer for a layer whose DiffID was not recomputed.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 mod chunked;
 mod chunks;
 mod domains;

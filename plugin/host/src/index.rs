@@ -1,5 +1,7 @@
 //! Finding host files by content.
 
+#![allow(clippy::disallowed_methods, reason = "our own database")]
+
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;

@@ -25,6 +25,8 @@
 //! is another one now is forgotten, and its content fetched. Rows say under which rules they were made: after a
 //! change of the settings none is used before a pass has looked at its directory again.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 mod background;
 mod database;
 mod error;

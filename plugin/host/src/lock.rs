@@ -1,5 +1,7 @@
 //! One pass at a time, over all processes.
 
+#![allow(clippy::disallowed_methods, reason = "our own lock")]
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;

@@ -13,6 +13,8 @@
 //! handler is gone, and no state change stops half-way. The hop costs some 20 µs; Stat and Commit stay well
 //! below a millisecond (`benches/latency.rs`).
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 mod convert;
 mod filter;
 mod idmap;

@@ -19,6 +19,7 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     /// `index=off` where the kernel knows it: layers are shared between mounts.
+    #[allow(clippy::disallowed_methods, reason = "a file of the kernel")]
     fn default() -> Self {
         let index = Path::new("/sys/module/overlay/parameters/index").exists();
         Self { overlay: if index { vec!["index=off".to_owned()] } else { Vec::new() }, remap_ids: true }

@@ -2,6 +2,8 @@
 //! container may have it mounted; no pull gets it, also after a restart or when the database is lost. Within a namespace
 //! containerd does not ask us for a chain of which it knows a snapshot: there it goes on giving that one to images.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
 use std::sync::Arc;
 
 use chunked_core::labels::SNAPSHOT_REF;

@@ -1,5 +1,7 @@
 //! Where things are below the root, and the moves between those places.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

@@ -31,6 +31,8 @@
 //! is rubbish (or, with `layer.json`, a layer whose row can be written again), a row without its directory
 //! is damage that is reported and can be healed by pulling the layer again.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
+
 mod adopt;
 mod cleanup;
 mod counts;

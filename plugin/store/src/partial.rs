@@ -4,6 +4,8 @@
 //! nothing here is in the index, and nothing here is ever mounted. They lie in `ROOT/partial/<id>`, bounded in age,
 //! number and size.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};

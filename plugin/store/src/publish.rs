@@ -1,5 +1,7 @@
 //! From a staging tree to a layer.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
 use std::sync::Arc;
 
 use rusqlite::params;

@@ -1,7 +1,8 @@
 //! Prepare and View without remote layers: a fresh directory on a parent.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use chunked_linux::Dir;
 
 use super::{Kind, Mountable, NewSnapshot, Snapshot, insert, kept, require_parent};
 use crate::error::{StoreError, at};
@@ -48,7 +49,8 @@ impl Store {
         let fs = self.inner.layout.fs(id);
         make_dir(&fs, 0o755)?;
         if let Some((uid, gid)) = owner {
-            std::os::unix::fs::lchown(&fs, Some(uid), Some(gid)).map_err(at("set owner of", &fs))?;
+            let owned = Dir::open(&self.inner.layout.snapshot(id)).and_then(|dir| dir.chown(b"fs", uid, gid));
+            owned.map_err(at("set owner of", &fs))?;
         }
         if new.kind == Kind::Active && new.parent.is_some() {
             make_dir(&self.inner.layout.work(id), 0o711)?;
@@ -80,6 +82,6 @@ impl Store {
 }
 
 fn owner_of(fs: &Path) -> Result<(u32, u32), StoreError> {
-    let meta = fs.symlink_metadata().map_err(at("read owner of", fs))?;
-    Ok((meta.uid(), meta.gid()))
+    let stat = Dir::open(fs).and_then(|dir| dir.status()).map_err(at("read owner of", fs))?;
+    Ok((stat.st_uid, stat.st_gid))
 }
