@@ -41,7 +41,10 @@ pub(crate) fn create(
     };
     marker::write(staging.dir(), &twin)?;
     let (list, copy) = (inner.layout.snapshot(row.id).join(list::NAME), staging.dir().join(list::NAME));
-    #[allow(clippy::disallowed_methods, reason = "a file of our own, in a directory that only root can enter")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a file of our own, in a directory that only root can enter"
+    )]
     std::fs::copy(&list, &copy).map_err(at("copy", &list))?;
     tracing::info!(layer = row.id, twin = twin.id, diff_id = %row.diff_id, "layer cloned for other parents");
     let pin = publish::commit_twin(inner, staging, &twin)?;
