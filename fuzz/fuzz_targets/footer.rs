@@ -2,4 +2,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| chunked_fuzz::footer(data));
+fuzz_target!(|data: &[u8]| chunked_fuzz::format::footer(data));

@@ -2,4 +2,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| chunked_fuzz::writer(data));
+fuzz_target!(|data: &[u8]| chunked_fuzz::format::writer(data));

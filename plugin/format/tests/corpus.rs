@@ -9,71 +9,24 @@
     reason = "a test"
 )]
 
+#[path = "../../../fuzz/src/checksums.rs"]
+mod checksums;
 mod common;
-#[path = "../../../fuzz/src/lib.rs"]
-#[allow(missing_docs, reason = "a crate elsewhere")]
+#[path = "../../../fuzz/src/format.rs"]
 mod fuzz;
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
+#[path = "../../../fuzz/src/tar.rs"]
+mod tar;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use common::oddities::{expressible, inexpressible};
-use common::{annotations, data, noise, options, written};
-
-/// Changes are tried for so long per target.
-const LONG: Duration = Duration::from_secs(2);
+use common::{annotations, data, options, written};
+use replay::replay;
 
 fn directory(target: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus")).join(target)
-}
-
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "{target} has no corpus");
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-/// Runs all inputs, then changed ones: a few bytes overwritten, a part left out or doubled, two inputs joined.
-fn replay(target: &str, check: fn(&[u8])) {
-    let inputs = corpus(target);
-    for input in &inputs {
-        check(input);
-    }
-    let until = Instant::now() + LONG;
-    let mut seed = 1u64;
-    while Instant::now() < until {
-        seed += 1;
-        let dice: Vec<usize> = noise(seed, 64)
-            .chunks(8)
-            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()) as usize)
-            .collect();
-        let mut input = inputs[dice[0] % inputs.len()].clone();
-        let at = dice[1] % (input.len() + 1);
-        match dice[2] % 5 {
-            0 => input.truncate(at),
-            1 => input.extend_from_slice(&inputs[dice[3] % inputs.len()]),
-            2 => {
-                let part = input[at..].to_vec();
-                input.extend(part);
-            }
-            3 => drop(input.drain(at..(at + dice[3] % 64).min(input.len()))),
-            _ => {}
-        }
-        for change in 0..dice[4] % 4 {
-            if !input.is_empty() {
-                let at = dice[5].wrapping_mul(change + 1) % input.len();
-                input[at] = [0, 0xff, b'0', b'"', dice[6] as u8][(dice[7] >> change) % 5];
-            }
-        }
-        input.truncate(16 << 10);
-        // The input, should it fail.
-        let shown = input.clone();
-        if std::panic::catch_unwind(move || check(&input)).is_err() {
-            panic!("{target} fails with {shown:?}");
-        }
-    }
 }
 
 #[test]
@@ -108,7 +61,7 @@ fn writer() {
 
 #[test]
 fn tar() {
-    replay("tar", fuzz::tar);
+    replay("tar", tar::tar);
 }
 
 /// Options of `fuzz::outline`: which generation the blob looks like.

@@ -16,6 +16,8 @@ mod content_range;
 mod duration;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod hosts;
 mod image;
 mod knowledge;
