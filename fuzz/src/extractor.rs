@@ -1,13 +1,13 @@
 //! The extractor on arbitrary tars, in a scratch directory beside a donor layer: nothing of the donor, and nothing outside, changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use chunked_assemble::{Budget, Donor, Extractor, Known, Pool, Settings};
+use chunked_assemble::{Budget, Donor, Extractor, Inode, Known, Links, Pool, Rights, Settings};
 use chunked_core::Digest;
 use chunked_linux::Dir;
 
@@ -61,6 +61,21 @@ fn extract(root: &Path, tar: &[u8], base: bool, known: Option<Arc<dyn Known>>, c
 struct DonorLayer {
     root: Arc<Dir>,
     files: BTreeMap<(Digest, u64), Vec<u8>>,
+    links: Arc<dyn Links>,
+}
+
+/// Each inode serves once.
+#[derive(Debug, Default)]
+struct Once(Mutex<HashSet<Inode>>);
+
+impl Links for Once {
+    fn claim(&self, inode: Inode, _: u64) -> bool {
+        self.0.lock().expect("nobody panics with it").insert(inode)
+    }
+
+    fn release(&self, inode: Inode) {
+        self.0.lock().expect("nobody panics with it").remove(&inode);
+    }
 }
 
 impl DonorLayer {
@@ -76,7 +91,7 @@ impl DonorLayer {
             fs::File::open(&path).and_then(|file| file.set_modified(time)).expect("a time");
             files.insert((Digest::of(payload), payload.len() as u64), format!("f{number}").into_bytes());
         }
-        Self { root: Arc::new(Dir::open(root).expect("a directory")), files }
+        Self { root: Arc::new(Dir::open(root).expect("a directory")), files, links: Arc::<Once>::default() }
     }
 }
 
@@ -85,8 +100,7 @@ impl Known for DonorLayer {
         let donor = |path: &Vec<u8>| Donor {
             root: Arc::clone(&self.root),
             path: path.clone(),
-            may_link: true,
-            may_share: true,
+            rights: Rights::Link(Arc::clone(&self.links)),
             fresh: false,
             check: false,
             lender: None,

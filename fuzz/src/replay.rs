@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Changes are tried for so long per target.
-const LONG: Duration = Duration::from_secs(2);
+/// Seconds for which changes of a target's corpus are tried, unless `REPLAY_SECONDS` says how many.
+const LONG: u64 = 2;
 
 /// Longest changed input, in bytes.
 const MAX_INPUT: usize = 16 << 10;
@@ -25,7 +25,8 @@ pub fn replay(target: &str, check: fn(&[u8])) {
     for input in &inputs {
         check(input);
     }
-    let until = Instant::now() + LONG;
+    let seconds = std::env::var("REPLAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(LONG);
+    let until = Instant::now() + Duration::from_secs(seconds);
     let mut seed = 1u64;
     while Instant::now() < until {
         seed += 1;

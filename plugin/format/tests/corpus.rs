@@ -17,7 +17,7 @@ mod fuzz;
 #[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 #[path = "../../../fuzz/src/tar.rs"]
-mod tar;
+mod tar_reader;
 
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ fn writer() {
 
 #[test]
 fn tar() {
-    replay("tar", tar::tar);
+    replay("tar", tar_reader::tar);
 }
 
 /// Options of `fuzz::outline`: which generation the blob looks like.

@@ -6,7 +6,7 @@
 mod answer;
 mod challenge;
 mod command;
-mod docker_config;
+pub(crate) mod docker_config;
 mod helper;
 mod keychain;
 mod kubelet;

@@ -1,7 +1,7 @@
 //! What must hold for any input of the readers of what others wrote. Each function takes a fuzzer's bytes and panics if it does
 //! not; the fuzz targets call them, and the test below with the committed corpus.
 
-#![allow(clippy::expect_used, reason = "only fuzzers and tests call this")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "only fuzzers and tests call this")]
 
 use std::path::Path;
 
@@ -94,9 +94,12 @@ fn secrets(data: &[u8]) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
+
+#[cfg(test)]
 mod tests {
-    #[path = "../../../../fuzz/src/replay.rs"]
-    mod replay;
+    use super::replay;
 
     #[test]
     fn multipart_answers() {

@@ -4,7 +4,7 @@
 //! The files are read again when they were not looked at for [`LOOK_AGAIN`], so that a change needs no restart.
 
 mod directory;
-mod file;
+pub(crate) mod file;
 mod health;
 mod tls;
 
