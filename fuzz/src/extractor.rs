@@ -41,14 +41,22 @@ pub fn extractor(data: &[u8]) {
         assert_eq!(digest, Digest::of(&tar));
     }
 
-    assert_eq!((walk(&place("donor")), walk(&place("outside"))), before, "something of another layer, or outside, changed");
-    let names: Vec<_> = fs::read_dir(scratch.path()).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(
+        (walk(&place("donor")), walk(&place("outside"))),
+        before,
+        "something of another layer, or outside, changed"
+    );
+    let names: Vec<_> = fs::read_dir(scratch.path())
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
     assert_eq!(names.len(), 3, "something was made outside: {names:?}");
 }
 
 /// Unpacks the tar; its digest, if it can be unpacked.
 fn extract(root: &Path, tar: &[u8], base: bool, known: Option<Arc<dyn Known>>, cut: usize) -> Option<Digest> {
-    let settings = Settings { pool: Pool::new(2).expect("workers"), budget: Budget::new(1 << 20), base, known };
+    let settings =
+        Settings { pool: Pool::new(2).expect("workers"), budget: Budget::new(1 << 20), base, known };
     let mut extractor = Extractor::new(root, settings).expect("an empty directory");
     for chunk in tar.chunks(cut) {
         extractor.stream(Bytes::copy_from_slice(chunk)).ok()?;
@@ -85,8 +93,10 @@ impl DonorLayer {
             let path = root.join(format!("f{number}"));
             fs::write(&path, payload).expect("a file");
             let field = |at: usize, len: usize| octal(&header[at..at + len]);
-            std::os::unix::fs::chown(&path, Some(field(108, 8) as u32), Some(field(116, 8) as u32)).expect("an owner");
-            fs::set_permissions(&path, fs::Permissions::from_mode(field(100, 8) as u32 & 0o7777)).expect("a mode");
+            std::os::unix::fs::chown(&path, Some(field(108, 8) as u32), Some(field(116, 8) as u32))
+                .expect("an owner");
+            fs::set_permissions(&path, fs::Permissions::from_mode(field(100, 8) as u32 & 0o7777))
+                .expect("a mode");
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(field(136, 12) & 0x7fff_ffff);
             fs::File::open(&path).and_then(|file| file.set_modified(time)).expect("a time");
             files.insert((Digest::of(payload), payload.len() as u64), format!("f{number}").into_bytes());
@@ -129,7 +139,8 @@ fn payloads(tar: &[u8]) -> Vec<(&[u8], &[u8])> {
 }
 
 fn octal(field: &[u8]) -> u64 {
-    let digits = field.iter().skip_while(|byte| **byte == b' ').take_while(|byte| matches!(byte, b'0'..=b'7'));
+    let digits =
+        field.iter().skip_while(|byte| **byte == b' ').take_while(|byte| matches!(byte, b'0'..=b'7'));
     digits.fold(0, |number, digit| (number << 3) | u64::from(digit - b'0'))
 }
 
@@ -140,7 +151,15 @@ fn walk(root: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, i64, i64, Vec<u8>, Vec
         let path = entry.expect("an entry").path();
         let meta = path.symlink_metadata().expect("a file");
         let content = fs::read(&path).expect("a file");
-        let facts = (meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec(), content, attributes(&path));
+        let facts = (
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            content,
+            attributes(&path),
+        );
         found.insert(path, facts);
     }
     found

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use super::checksums::right_checksums;
 use chunked_core::Digest;
 use chunked_format::read::{
     Annotations, FileCursor, Format, FrameRef, LayerIndex, PieceKind, SplitItem, TarSplit, classify, parse,
 };
-use super::checksums::right_checksums;
 use chunked_format::{
     Cuts, Generation, InspectOptions, Outcome, WriteOptions, inspect, outline as look, write,
 };

@@ -124,8 +124,12 @@ fn right<T>(call: &str, answer: Result<tonic::Response<T>, Status>, faults: &Fau
 }
 
 impl Model {
-    async fn call<S>(&mut self, client: &mut SnapshotsClient<SnapshotsServer<S>>, number: u8, dice: &mut Dice<'_>)
-    where
+    async fn call<S>(
+        &mut self,
+        client: &mut SnapshotsClient<SnapshotsServer<S>>,
+        number: u8,
+        dice: &mut Dice<'_>,
+    ) where
         S: Snapshots,
     {
         match number {
@@ -137,11 +141,18 @@ impl Model {
             6 => self.stat(client, dice.name()).await,
             7 => self.usage(client, dice.name()).await,
             8 => self.list(client, dice).await,
-            _ => drop(right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new())),
+            _ => {
+                drop(right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new()))
+            }
         }
     }
 
-    async fn create<S: Snapshots>(&mut self, client: &mut SnapshotsClient<SnapshotsServer<S>>, dice: &mut Dice<'_>, active: bool) {
+    async fn create<S: Snapshots>(
+        &mut self,
+        client: &mut SnapshotsClient<SnapshotsServer<S>>,
+        dice: &mut Dice<'_>,
+        active: bool,
+    ) {
         let (key, parent, labels) = (dice.name(), dice.name(), dice.labels());
         let mut faults = Faults::new();
         faults.extend(key.is_empty().then_some(Code::InvalidArgument));
@@ -152,7 +163,8 @@ impl Model {
         let snapshotter = "chunked".to_owned();
         let (name, below, given) = (key.clone(), parent.clone(), labels.clone());
         let mounts = if active {
-            let request = wire::PrepareSnapshotRequest { snapshotter, key: name, parent: below, labels: given };
+            let request =
+                wire::PrepareSnapshotRequest { snapshotter, key: name, parent: below, labels: given };
             right("prepare", client.prepare(request).await, &faults).map(|answer| answer.mounts)
         } else {
             let request = wire::ViewSnapshotRequest { snapshotter, key: name, parent: below, labels: given };
@@ -174,7 +186,11 @@ impl Model {
         }
     }
 
-    async fn commit<S: Snapshots>(&mut self, client: &mut SnapshotsClient<SnapshotsServer<S>>, dice: &mut Dice<'_>) {
+    async fn commit<S: Snapshots>(
+        &mut self,
+        client: &mut SnapshotsClient<SnapshotsServer<S>>,
+        dice: &mut Dice<'_>,
+    ) {
         let (name, key, labels) = (dice.name(), dice.name(), dice.labels());
         // A parent comes seldom with a commit.
         let parent = if dice.next().unwrap_or(0) < 64 { dice.name() } else { String::new() };
@@ -185,7 +201,9 @@ impl Model {
             None => faults.push(Code::NotFound),
             Some(entry) if entry.kind != Kind::Active => faults.push(Code::FailedPrecondition),
             Some(entry) if parent.is_empty() || entry.parent == parent => {}
-            Some(entry) if entry.parent.is_empty() => faults.extend(self.committed(&parent, Code::FailedPrecondition)),
+            Some(entry) if entry.parent.is_empty() => {
+                faults.extend(self.committed(&parent, Code::FailedPrecondition))
+            }
             Some(_) => faults.push(Code::InvalidArgument),
         }
         let request = wire::CommitSnapshotRequest {
@@ -216,15 +234,20 @@ impl Model {
         }
     }
 
-    async fn update<S: Snapshots>(&mut self, client: &mut SnapshotsClient<SnapshotsServer<S>>, dice: &mut Dice<'_>) {
+    async fn update<S: Snapshots>(
+        &mut self,
+        client: &mut SnapshotsClient<SnapshotsServer<S>>,
+        dice: &mut Dice<'_>,
+    ) {
         let (name, labels, mask) = (dice.name(), dice.labels(), dice.pick(&MASKS));
         let paths = mask.unwrap_or_default();
         let mut faults = self.unknown(&name);
         let immutable = paths.iter().any(|path| *path != "labels" && !path.starts_with("labels."));
         faults.extend(immutable.then_some(Code::InvalidArgument));
         let info = wire::Info { name: name.clone(), labels: labels.clone(), ..Default::default() };
-        let update_mask =
-            mask.map(|paths| prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() });
+        let update_mask = mask.map(|paths| prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        });
         let request = wire::UpdateSnapshotRequest { info: Some(info), update_mask, ..Default::default() };
         let Some(answer) = right("update", client.update(request).await, &faults) else { return };
         let entry = self.entries.get_mut(&name).expect("the call succeeded");
@@ -270,7 +293,11 @@ impl Model {
         if self.entries.contains_key(key) { Faults::new() } else { vec![Code::NotFound] }
     }
 
-    async fn list<S: Snapshots>(&self, client: &mut SnapshotsClient<SnapshotsServer<S>>, dice: &mut Dice<'_>) {
+    async fn list<S: Snapshots>(
+        &self,
+        client: &mut SnapshotsClient<SnapshotsServer<S>>,
+        dice: &mut Dice<'_>,
+    ) {
         type Holds = fn(&str, &Entry) -> bool;
         let filters: [(&str, Holds); 6] = [
             ("name==a", |name, _| name == "a"),

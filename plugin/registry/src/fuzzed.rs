@@ -1,7 +1,13 @@
 //! What must hold for any input of the readers of what others wrote. Each function takes a fuzzer's bytes and panics if it does
 //! not; the fuzz targets call them, and the test below with the committed corpus.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "only fuzzers and tests call this")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "only fuzzers and tests call this"
+)]
 
 use std::path::Path;
 
@@ -50,13 +56,19 @@ pub fn hosts_toml(data: &[u8]) {
         Ok(found) => {
             assert!(!found.hosts.is_empty(), "the server itself is missing");
             for host in &found.hosts {
-                let usable = host.root.as_ref().is_none_or(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+                let usable = host
+                    .root
+                    .as_ref()
+                    .is_none_or(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
                 assert!(usable, "{:?}", host.root);
                 assert!(host.tls.ca.iter().all(|path| path.is_absolute()), "{:?}", host.tls.ca);
             }
         }
         Err(mistake) => {
-            assert!(mistake.line >= 1 && mistake.line <= text.split('\n').count() && mistake.column >= 1, "{mistake:?}");
+            assert!(
+                mistake.line >= 1 && mistake.line <= text.split('\n').count() && mistake.column >= 1,
+                "{mistake:?}"
+            );
         }
     }
 }
@@ -67,7 +79,8 @@ pub fn docker_config(data: &[u8]) {
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, data).expect("a file");
     let hosts = [("docker.io", "library/app"), ("r.example", "team/app"), ("127.0.0.1:5000", "app")];
-    let answers: Vec<_> = hosts.iter().map(|(host, repository)| docker_config::find(&path, host, repository)).collect();
+    let answers: Vec<_> =
+        hosts.iter().map(|(host, repository)| docker_config::find(&path, host, repository)).collect();
     let _ = std::fs::remove_file(&path);
     let secrets = secrets(data);
     for answer in answers {
@@ -86,7 +99,10 @@ fn secrets(data: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for key in ["\"auth\"", "\"password\"", "\"identitytoken\""] {
         for rest in text.split(key).skip(1) {
-            let value = rest.trim_start_matches([' ', ':', '\n']).strip_prefix('"').and_then(|value| value.split('"').next());
+            let value = rest
+                .trim_start_matches([' ', ':', '\n'])
+                .strip_prefix('"')
+                .and_then(|value| value.split('"').next());
             found.extend(value.filter(|value| value.len() >= 12).map(str::to_owned));
         }
     }
