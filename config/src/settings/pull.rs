@@ -67,6 +67,21 @@ pub struct Pull {
     pub deadline: Duration,
     /// When a layer counts as stored.
     pub durability: Durability,
+    /// What becomes of a layer that we cannot make although containerd may.
+    pub fallback: Fallback,
+}
+
+/// What becomes of a layer that we cannot make: its registry denies us, cannot be reached or is not trusted, breaks a rule
+/// of ours, or our reader does not understand its tar. What was received and is not what its digests promise fails
+/// the pull in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fallback {
+    /// containerd downloads it, and those above it.
+    #[default]
+    Containerd,
+    /// The pull fails.
+    Fail,
 }
 
 /// When a layer counts as stored.
@@ -97,6 +112,7 @@ impl Default for Pull {
             keep_running_after_cancel: Duration::from_secs(600),
             deadline: Duration::from_secs(6 * 3600),
             durability: Durability::default(),
+            fallback: Fallback::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use chunked_fetch::{FetchOptions, Retry};
 use chunked_host::{HostIndex, HostOptions, Mounts, Policy, Schedule};
 use chunked_plan::Costs;
 use chunked_registry::ClientOptions;
+use chunked_snapshot::Fallback;
 use chunked_store::{Keep, StoreOptions};
 
 use crate::args::{Common, Registries};
@@ -124,6 +125,14 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         },
         domains: domains(settings),
         host: Some(HostIndex::new(&settings.root, host(settings))),
+    }
+}
+
+/// What becomes of layers that we cannot make.
+pub(crate) fn fallback(settings: &Settings) -> Fallback {
+    match settings.pull.fallback {
+        chunked_config::Fallback::Containerd => Fallback::Containerd,
+        chunked_config::Fallback::Fail => Fallback::Fail,
     }
 }
 

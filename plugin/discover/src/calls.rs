@@ -35,7 +35,7 @@ impl Namespace {
         Some(Self { name: name.to_owned(), header: name.parse().ok()? })
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(NAMESPACE_HEADER, self.header.clone());
         request
@@ -154,11 +154,11 @@ impl Containerd {
         Ok(self.within("Images.List", self.shared.options.list_timeout, answer).await?.images)
     }
 
-    fn content(&self) -> ContentClient<Channel> {
+    pub(crate) fn content(&self) -> ContentClient<Channel> {
         ContentClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         call: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,
@@ -168,7 +168,7 @@ impl Containerd {
     }
 
     /// Dropping a call that takes too long also cancels it at containerd's side.
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         call: &'static str,
         limit: Duration,

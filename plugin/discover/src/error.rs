@@ -96,12 +96,6 @@ pub enum NoSource {
         /// True when the manifest arrived so recently that the config may still be on its way.
         fresh: bool,
     },
-    /// The image was imported or built here: containerd never fetched it from a registry.
-    #[error("manifest {manifest} has no distribution.source label: it did not come from a registry")]
-    NoOrigin {
-        /// The manifest.
-        manifest: Digest,
-    },
     /// The image has something we cannot pull.
     #[error("manifest {manifest} cannot be pulled by layers")]
     Unusable {

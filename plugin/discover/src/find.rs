@@ -31,6 +31,23 @@ pub struct Source {
     /// True when only containerd's label says where the image is, which lacks the port: the reference has the
     /// default port or one that was configured. Should it not answer, the image may be on another.
     pub port_assumed: bool,
+    /// Why no registry can be asked: the layers can only be read from containerd's content store then, and the
+    /// reference is a mere name.
+    pub no_registry: Option<NoRegistry>,
+}
+
+/// Why an image has no registry that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRegistry {
+    /// It was imported or built here: containerd never fetched it from a registry.
+    #[error("it has no distribution.source label, so it did not come from a registry")]
+    Imported,
+    /// containerd recorded where it came from without the port, and nothing names the port.
+    #[error("it came from {host}, on a port that containerd did not record and nothing here names")]
+    UnknownPort {
+        /// The registry's host.
+        host: String,
+    },
 }
 
 /// Where a layer can be pulled from.
@@ -42,6 +59,8 @@ pub struct Found {
     pub index: usize,
     /// As in [`Source`].
     pub port_assumed: bool,
+    /// As in [`Source`].
+    pub no_registry: Option<NoRegistry>,
     /// Further images or repositories that have a layer with this chainID, likeliest first, to be tried when
     /// the first cannot be reached or no longer has the blob.
     pub alternatives: Vec<Source>,
@@ -50,15 +69,27 @@ pub struct Found {
 /// The first source with the others as alternatives; `None` without any.
 pub(crate) fn found(sources: Vec<Source>) -> Option<Found> {
     let mut sources = sources.into_iter();
-    let Source { image, index, port_assumed } = sources.next()?;
-    Some(Found { image, index, port_assumed, alternatives: sources.take(MAX_ALTERNATIVES).collect() })
+    let Source { image, index, port_assumed, no_registry } = sources.next()?;
+    Some(Found {
+        image,
+        index,
+        port_assumed,
+        no_registry,
+        alternatives: sources.take(MAX_ALTERNATIVES).collect(),
+    })
 }
 
 impl Source {
     /// The layer of `image` with the chainID `target`.
     pub(crate) fn new(image: Arc<Image>, port_assumed: bool, target: &Digest) -> Option<Self> {
         let index = image.layers.iter().position(|layer| layer.chain_id == *target)?;
-        Some(Self { image, index, port_assumed })
+        Some(Self { image, index, port_assumed, no_registry: None })
+    }
+
+    /// The same image's layer with another chainID.
+    fn of(&self, target: &Digest) -> Option<Self> {
+        let Self { image, port_assumed, no_registry, .. } = self;
+        Some(Self { no_registry: no_registry.clone(), ..Self::new(image.clone(), *port_assumed, target)? })
     }
 }
 
@@ -161,10 +192,12 @@ impl Containerd {
         if let Some(found) = self.remembered(search) {
             return Ok(found);
         }
-        let mut by_hint = None;
+        let (mut by_hint, mut stored) = (None, None);
         if let Some(manifest) = &search.hints.manifest {
             match self.find_by_hint(search, manifest).await {
                 Ok(None) => {}
+                // Another image with the layer may have a registry.
+                Ok(Some(found)) if found.no_registry.is_some() => stored = Some(found),
                 Ok(Some(found)) => {
                     self.remember(search, &found);
                     return Ok(found);
@@ -179,6 +212,7 @@ impl Containerd {
         }
         match self.scan(search).await {
             Ok(found) => {
+                let found = stored.filter(|_| found.no_registry.is_some()).unwrap_or(found);
                 self.remember(search, &found);
                 Ok(found)
             }
@@ -231,13 +265,9 @@ impl Containerd {
     fn remember(&self, search: &Search<'_>, found: &Found) {
         let Some(since) = Instant::now().checked_sub(self.shared.options.answer_lifetime) else { return };
         let answers = found.image.layers.iter().enumerate().map(|(index, layer)| {
-            let elsewhere =
-                |source: &Source| Source::new(source.image.clone(), source.port_assumed, &layer.chain_id);
-            let alternatives = found.alternatives.iter().filter_map(elsewhere).collect();
-            (
-                layer.chain_id,
-                Found { image: found.image.clone(), index, port_assumed: found.port_assumed, alternatives },
-            )
+            let alternatives = found.alternatives.iter().filter_map(|source| source.of(&layer.chain_id));
+            let alternatives = alternatives.collect();
+            (layer.chain_id, Found { index, alternatives, ..found.clone() })
         });
         self.shared.answers.lock().insert(&search.namespace.name, answers.collect(), since);
     }

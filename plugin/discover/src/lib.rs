@@ -20,10 +20,12 @@ mod hints;
 mod origin;
 mod scan;
 mod sources;
+mod stored;
 
 pub use containerd::{Containerd, Options};
 pub use error::{DiscoverError, ErrorKind, NoSource};
-pub use find::{Found, Source};
+pub use find::{Found, NoRegistry, Source};
+pub use stored::{Content, StoredBlob};
 
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,12 @@
 //!
 //! The label `containerd.io/distribution.source.<host>` holds the repositories a blob was fetched from. Its
 //! host lacks the port (containerd takes `URL.Hostname`), so the port is filled in from names that agree in
-//! everything else.
+//! everything else. Who is named with a port is the only one asked: what else may listen on that host is somebody
+//! else's. Without any name, a domain is taken for what it is called, a registry on the default port; an address or a
+//! bare host name is nobody's name.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use chunked_core::{Digest, labels};
 use chunked_registry::Reference;
@@ -74,8 +77,9 @@ impl Origin {
         (parsed.host == host && parsed.repository == self.repository).then_some(parsed)
     }
 
-    fn bare_host(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    /// A registry may be called like this, without a port. Addresses and machines of a local network are not.
+    fn is_domain(&self) -> bool {
+        self.host.contains('.') && self.host.parse::<IpAddr>().is_err()
     }
 }
 
@@ -109,13 +113,26 @@ enum Likelihood {
     LabelOnly,
 }
 
+impl Likelihood {
+    /// What makes it likely. Names of a stronger kind leave none of a weaker one beside them.
+    fn strength(self) -> u8 {
+        match self {
+            Self::NamedByRequest | Self::NamesThisImage => 0,
+            Self::SameRepository | Self::KnownHost => 1,
+            Self::SameHostname => 2,
+            Self::LabelOnly => 3,
+        }
+    }
+}
+
 /// Places to pull `manifest` from, likeliest first. Every one has the host (up to its port) and the
-/// repository of an origin: names only choose among origins, they never add one.
+/// repository of an origin: names only choose among origins, they never add one. Empty when nothing names a server.
 pub(crate) fn references(manifest: &Digest, origins: &[Origin], names: &Names<'_>) -> Vec<Place> {
     let mut found: Vec<(Likelihood, Reference)> = Vec::new();
     for origin in origins {
+        let mut of_origin: Vec<(Likelihood, Reference)> = Vec::new();
         let mut add = |likelihood, host: &str| {
-            found.extend(origin.on(host, manifest).map(|reference| (likelihood, reference)));
+            of_origin.extend(origin.on(host, manifest).map(|reference| (likelihood, reference)));
         };
         if let Some(name) = names.hints.image.as_ref().filter(|name| origin.is_of(name)) {
             add(Likelihood::NamedByRequest, &name.host);
@@ -132,7 +149,12 @@ pub(crate) fn references(manifest: &Digest, origins: &[Origin], names: &Names<'_
         for host in names.known_hosts.iter().filter(|host| origin.same_host(host)) {
             add(Likelihood::KnownHost, host);
         }
-        add(Likelihood::LabelOnly, &origin.bare_host());
+        if origin.is_domain() {
+            add(Likelihood::LabelOnly, &origin.host);
+        }
+        let strongest = of_origin.iter().map(|(likelihood, _)| likelihood.strength()).min();
+        of_origin.retain(|(likelihood, _)| Some(likelihood.strength()) == strongest);
+        found.extend(of_origin);
     }
     found.sort_by_key(|(likelihood, _)| *likelihood);
     let mut places: Vec<Place> = Vec::new();

@@ -65,6 +65,8 @@ impl Containerd {
                 Err(fatal) => return Err(fatal),
             }
         }
+        // Who can be asked comes before what may have been collected.
+        sources.sort_by_key(|source: &Source| source.no_registry.is_some());
         Ok(sources)
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use chunked_core::Digest;
-use chunked_registry::Image;
+use chunked_registry::{Image, Reference};
 
 use crate::calls::Namespace;
 use crate::candidates::{Candidate, Listing};
 use crate::containerd::Containerd;
 use crate::documents::Documents;
 use crate::error::{DiscoverError, NoSource};
-use crate::find::{Search, Source};
-use crate::origin::{Names, Place, Record, origins, references};
+use crate::find::{NoRegistry, Search, Source};
+use crate::origin::{Names, Origin, Place, Record, origins, references};
 
 /// Names looked at to choose among origins.
 const MAX_RECORDS: usize = 20_000;
@@ -34,18 +34,23 @@ impl Containerd {
             indexes: listing.indexes_of(&manifest),
         };
         let mut found = references(&manifest, &candidate.origins, &names);
+        let mut origin = candidate.origins.first().cloned();
         if found.is_empty() {
             // Some clients label only what they fetch last.
             let config = self.info(search.namespace, &documents.config_digest).await?;
             let origins = config.map(|info| origins(&info.labels)).unwrap_or_default();
             found = references(&manifest, &origins, &names);
+            origin = origin.or_else(|| origins.into_iter().next());
         }
         let mut sources: Vec<Source> = Vec::new();
         for place in found {
             sources.push(source(search, manifest, documents, place, sources.first())?);
         }
         if sources.is_empty() {
-            return Err(search.without_source(NoSource::NoOrigin { manifest }));
+            let (reference, reason) = nameless(&manifest, origin.as_ref());
+            let place = Place { reference, port_assumed: false };
+            let source = source(search, manifest, documents, place, None)?;
+            sources.push(Source { no_registry: Some(reason), ..source });
         }
         Ok(sources)
     }
@@ -63,6 +68,23 @@ impl Containerd {
             Some(Record { name: image.name.parse().ok()?, target: image.target?.digest.parse().ok()? })
         };
         images.into_iter().take(MAX_RECORDS).filter_map(record).collect()
+    }
+}
+
+/// What an image is called that no registry can be asked for, and why.
+fn nameless(manifest: &Digest, origin: Option<&Origin>) -> (Reference, NoRegistry) {
+    let named = |host: &str, repository: &str| Reference {
+        host: host.to_owned(),
+        repository: repository.to_owned(),
+        tag: None,
+        digest: Some(*manifest),
+    };
+    match origin {
+        Some(Origin { host, repository }) => {
+            (named(host, repository), NoRegistry::UnknownPort { host: host.clone() })
+        }
+        // A host that cannot exist (RFC 6761).
+        None => (named("imported.invalid", "image"), NoRegistry::Imported),
     }
 }
 

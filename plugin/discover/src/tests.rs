@@ -73,7 +73,7 @@ async fn a_true_label_saves_the_listing() {
     let labels = hints(Some(image.manifest_digest()), Some("r.example:5000/team/app:v1"));
     let found = fake.connect().find(Some(K8S), &image.chains[1], &labels).await.unwrap();
     assert_eq!(found.index, 1);
-    assert_eq!(places(&found), ["r.example:5000/team/app", "docker.io/me/app", "r.example/team/app"]);
+    assert_eq!(places(&found), ["r.example:5000/team/app", "docker.io/me/app"]);
     assert!(!found.port_assumed, "the name vouches for it");
     assert!(found.alternatives.iter().all(|source| source.port_assumed));
     assert_eq!(fake.counts.lists.load(Ordering::Relaxed), 0);

@@ -10,9 +10,10 @@ use chunked_fetch::FetchOptions;
 use chunked_host::HostIndex;
 use chunked_plan::Costs;
 use chunked_registry::{Client, Image};
-use chunked_store::Store;
+use chunked_store::{Flavour, LayerPin, Store};
 use parking_lot::Mutex;
 
+use crate::blob::Contents;
 use crate::domains::Domains;
 use crate::error::EngineError;
 use crate::in_flight::InFlight;
@@ -47,6 +48,15 @@ pub struct EngineOptions {
     pub domains: Domains,
     /// Files of the host; `None`: they are not used.
     pub host: Option<HostIndex>,
+}
+
+/// Where the blobs of an image's layers may be, besides its registry.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Looked into first.
+    pub contents: Option<Arc<dyn Contents>>,
+    /// The image came from no registry: none is asked, whatever its reference says.
+    pub no_registry: bool,
 }
 
 impl Default for EngineOptions {
@@ -119,11 +129,11 @@ impl Engine {
     }
 
     /// Starts every layer of `image` that is neither here nor on its way, lowest first.
-    pub fn start_image(&self, image: &Arc<Image>) {
+    pub fn start_image(&self, image: &Arc<Image>, places: &Places) {
         let pull = self.pull(image);
         for index in 0..image.layers.len() {
             // What goes wrong now is told when the layer is asked for.
-            let _ = self.join(image, index, &pull);
+            let _ = self.join(image, index, &pull, places);
         }
     }
 
@@ -135,7 +145,9 @@ impl Engine {
         let pull = self.pull(image);
         let _waiting = pull.wait();
         // Joined before any is awaited: a job that ends in between must still tell what it did.
-        let joined: Vec<_> = (0..image.layers.len()).map(|index| self.join(image, index, &pull)).collect();
+        let places = Places::default();
+        let joined: Vec<_> =
+            (0..image.layers.len()).map(|index| self.join(image, index, &pull, &places)).collect();
         let mut reports = Vec::with_capacity(joined.len());
         for joined in joined {
             reports.push(self.outcome(joined.map_err(Arc::new)?).await?);
@@ -152,10 +164,31 @@ impl Engine {
         &self,
         image: &Arc<Image>,
         index: usize,
+        places: &Places,
     ) -> Result<Arc<LayerReport>, Arc<EngineError>> {
         let pull = self.pull(image);
         let _waiting = pull.wait();
-        self.outcome(self.join(image, index, &pull).map_err(Arc::new)?).await
+        self.outcome(self.join(image, index, &pull, places).map_err(Arc::new)?).await
+    }
+
+    /// The layer `index` of `image` if it is in the store; no job is started or joined.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub fn present(&self, image: &Image, index: usize) -> Result<Option<LayerPin>, EngineError> {
+        let Some(layer) = image.layers.get(index) else { return Ok(None) };
+        let flavour = if index == 0 { Flavour::Base } else { Flavour::Upper };
+        let here = self.0.store.layer(&layer.diff_id, flavour);
+        here.map_err(|source| EngineError::Store { layer: layer.blob, source })
+    }
+
+    /// Called when somebody else fetches the layers of `image` from `index` on: ends their jobs, unless another image
+    /// or a waiting call wants them. What is in the store already stays there.
+    pub fn release(&self, image: &Arc<Image>, index: usize) {
+        let pull = self.pull(image);
+        if !pull.is_awaited() {
+            self.0.jobs.release(image, index, &pull);
+        }
     }
 
     /// The running jobs.

@@ -1,7 +1,13 @@
 //! Why a layer could not be pulled.
 
+use std::sync::Arc;
+
 use chunked_assemble::AssembleError;
 use chunked_core::Digest;
+use chunked_fetch::FetchError;
+use chunked_registry::RegistryError;
+use chunked_tar::TarError;
+use rustix::io::Errno;
 
 /// Which proof failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,8 +16,27 @@ pub enum Check {
     Toc,
     /// The digest of a file or chunk, from the TOC.
     Piece,
+    /// The digest of the whole blob, from the manifest.
+    Blob,
     /// The DiffID, from the image config.
     DiffId,
+}
+
+/// Whose fault a failure is, for whoever decides what to do about it.
+#[derive(Debug)]
+pub enum Fault<'a> {
+    /// What was received is not what its digest promises.
+    Wrong(Check),
+    /// The registry did not give it, or not in a way that we accept.
+    Registry(&'a RegistryError),
+    /// The bytes are the right ones, as far as anybody can know, and our reader cannot unpack them.
+    Reader,
+    /// There is nowhere to read it from.
+    Absent,
+    /// This machine's.
+    Node,
+    /// Nobody's: the job ended early.
+    Stopped,
 }
 
 /// A failure of one layer. Names the layer by its blob's digest.
@@ -69,6 +94,26 @@ pub enum EngineError {
         /// What happened.
         source: std::io::Error,
     },
+    /// Our reader cannot unpack the layer, and its bytes are proven to be the ones the manifest names.
+    #[error(
+        "{source}; its bytes are the ones that the manifest names, so this reader is at fault, or the image"
+    )]
+    Unreadable {
+        /// Blob of the layer.
+        layer: Digest,
+        /// What the reader said, with the layer.
+        source: Box<EngineError>,
+    },
+    /// The blob is not the one the manifest names. Found when the reader could not unpack it.
+    #[error(
+        "layer {layer}: blob digest check failed: its bytes have {found}; nothing was kept. Pull again, and report the registry if it stays so"
+    )]
+    BlobDigest {
+        /// Blob of the layer.
+        layer: Digest,
+        /// Recomputed.
+        found: Digest,
+    },
     /// The bytes are not the ones the image config names.
     #[error(
         "layer {layer}: DiffID check failed: its tar has {found}, the image config says {expected}; nothing was kept. Pull again, and report the image if it stays so"
@@ -80,6 +125,22 @@ pub enum EngineError {
         expected: Digest,
         /// Recomputed.
         found: Digest,
+    },
+    /// Another layer's job found that the whole image cannot be had.
+    #[error("{source}")]
+    Image {
+        /// Blob of the layer that was not tried to the end.
+        layer: Digest,
+        /// What was found.
+        source: Arc<EngineError>,
+    },
+    /// The image came from no registry, and the blob is not on this machine either.
+    #[error(
+        "layer {layer}: its image came from no registry, and containerd's content store does not have it"
+    )]
+    Absent {
+        /// Blob of the layer.
+        layer: Digest,
     },
     /// The layer store failed.
     #[error("layer {layer}: {source}")]
@@ -112,18 +173,106 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Blob of the layer it is about.
+    pub fn layer(&self) -> Digest {
+        match self {
+            Self::Registry { layer, .. }
+            | Self::Fetch { layer, .. }
+            | Self::Toc { layer, .. }
+            | Self::TocOrder { layer, .. }
+            | Self::Assemble { layer, .. }
+            | Self::Decompress { layer, .. }
+            | Self::Unreadable { layer, .. }
+            | Self::BlobDigest { layer, .. }
+            | Self::DiffId { layer, .. }
+            | Self::Absent { layer }
+            | Self::Image { layer, .. }
+            | Self::Panic { layer, .. }
+            | Self::Store { layer, .. }
+            | Self::Stopped { layer, .. } => *layer,
+        }
+    }
+
+    /// True when the registry would say the same of every layer of the image.
+    pub(crate) fn is_about_the_image(&self) -> bool {
+        matches!(self.fault(), Fault::Registry(error) if error.holds_for_repository())
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault<'_> {
+        match self {
+            Self::Registry { source, .. }
+            | Self::Fetch { source: FetchError::Registry { source, .. }, .. } => Fault::Registry(source),
+            Self::Toc { .. } | Self::TocOrder { .. } => Fault::Wrong(Check::Toc),
+            Self::DiffId { .. } => Fault::Wrong(Check::DiffId),
+            Self::BlobDigest { .. } => Fault::Wrong(Check::Blob),
+            Self::Unreadable { .. } | Self::Decompress { .. } => Fault::Reader,
+            Self::Assemble { source, .. } => of_assemble(source),
+            Self::Absent { .. } | Self::Fetch { source: FetchError::Here { .. }, .. } => Fault::Absent,
+            Self::Image { source, .. } => source.fault(),
+            Self::Fetch { .. } | Self::Store { .. } | Self::Panic { .. } => Fault::Node,
+            Self::Stopped { .. } => Fault::Stopped,
+        }
+    }
+
+    /// The same of bytes that are known to be the right ones: a refusal of the reader's is then nobody else's.
+    pub(crate) fn proven(self) -> Self {
+        match self.fault() {
+            Fault::Reader => match &self {
+                Self::Unreadable { .. } => self,
+                Self::Decompress { layer, .. } | Self::Assemble { layer, .. } => {
+                    Self::Unreadable { layer: *layer, source: Box::new(self) }
+                }
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+
     /// The proof that failed, when this is about integrity. Trying again does not help then.
     pub fn check(&self) -> Option<Check> {
-        match self {
-            Self::Toc { .. } | Self::TocOrder { .. } => Some(Check::Toc),
-            Self::DiffId { .. } | Self::Decompress { .. } => Some(Check::DiffId),
-            Self::Assemble {
-                source: AssembleError::Digest { .. } | AssembleError::Decode { .. }, ..
-            } => Some(Check::Piece),
-            Self::Assemble { source: AssembleError::Tar(_) | AssembleError::Entry { .. }, .. } => {
-                Some(Check::DiffId)
-            }
+        match self.fault() {
+            Fault::Wrong(check) => Some(check),
             _ => None,
         }
     }
 }
+
+fn of_assemble(error: &AssembleError) -> Fault<'_> {
+    match error {
+        AssembleError::Digest { .. } | AssembleError::Decode { .. } => Fault::Wrong(Check::Piece),
+        // Sizes of the TOC, which the manifest vouches for, against those of the tar.
+        AssembleError::Tar(TarError::Payload { .. }) => Fault::Wrong(Check::Toc),
+        AssembleError::Tar(_) | AssembleError::Entry { .. } => Fault::Reader,
+        AssembleError::Io { source, .. } if is_about_the_entry(source) => Fault::Reader,
+        AssembleError::Cancelled => Fault::Stopped,
+        _ => Fault::Node,
+    }
+}
+
+/// The system refuses what an entry asks for, and would take another one: containerd may ask in another way.
+fn is_about_the_entry(error: &std::io::Error) -> bool {
+    let refused = [
+        Errno::INVAL,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::NAMETOOLONG,
+        Errno::NOENT,
+        Errno::EXIST,
+        Errno::NOTDIR,
+        Errno::ISDIR,
+        Errno::NOTEMPTY,
+        Errno::LOOP,
+        Errno::XDEV,
+        Errno::RANGE,
+        Errno::TOOBIG,
+        Errno::MLINK,
+        Errno::ILSEQ,
+        Errno::OVERFLOW,
+    ];
+    error.raw_os_error().is_some_and(|code| refused.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,25 @@
 //! One layer's job: attempts until its tree is proven, then the commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Known, Settings};
 use chunked_core::Causes;
 use chunked_plan::{Plan, Summary};
-use chunked_registry::{Blob, Image, Layer};
+use chunked_registry::{Image, Layer};
 use chunked_store::{Flavour, NewLayer, Staging, Usage};
 use chunked_toc::{Annotations, ErrorKind as TocErrorKind, Format, LayerIndex};
 use parking_lot::Mutex;
 
+use crate::blob::LayerBlob;
 use crate::chunked::{Build, ChunkedError, Supply};
-use crate::engine::Inner;
-use crate::error::EngineError;
+use crate::engine::{Inner, Places};
+use crate::error::{EngineError, Fault};
 use crate::in_flight::{Claimant, Claims};
 use crate::links::ImageLinks;
 use crate::metadata::Whole;
-use crate::plain::{self, PlainError};
+use crate::plain;
 use crate::pull::Pull;
 use crate::repeats::Repeats;
 use crate::report::{Counters, LayerReport, Mode, Phase, Seconds};
@@ -34,6 +35,7 @@ const ATTEMPTS: usize = 4;
 pub(crate) struct Job {
     pub(crate) inner: Arc<Inner>,
     pub(crate) image: Arc<Image>,
+    pub(crate) places: Places,
     pub(crate) layer: Layer,
     pub(crate) flavour: Flavour,
     pub(crate) counters: Arc<Counters>,
@@ -70,15 +72,67 @@ enum Attempt {
 }
 
 impl Job {
-    /// Pulls the layer. Nothing is committed unless the DiffID matched. Bytes that a mirror may have altered are
-    /// asked for once more, of the registry itself.
+    /// Pulls the layer. Nothing is committed unless the DiffID matched. A copy on this machine is read first. Bytes
+    /// that a mirror may have altered are asked for once more, of the registry itself; so are those that the reader
+    /// cannot unpack, and then it shows whether they are the ones the manifest names.
     pub(crate) async fn run(&self) -> Result<LayerReport, EngineError> {
-        match self.once().await {
-            Err(error) if error.check().is_some() && self.blob().distrust_mirrors().await => {
-                tracing::warn!(layer = %self.layer.blob, error = %Causes(&error), "pulling again without mirrors");
-                self.once().await
+        if let Some(here) = self.here().await {
+            match self.from(&here).await {
+                // A proven refusal stays one, wherever the bytes come from.
+                Err(error) if self.may_differ_elsewhere(&error) => {
+                    tracing::warn!(layer = %self.layer.blob, error = %Causes(&error), "the copy on this machine is of no use");
+                    self.counters.fetched.store(0, Ordering::Relaxed);
+                    let fetched = self.from(&self.remote()).await;
+                    // What was proved wrong is not made good by a registry that does not answer.
+                    let unproven = |other: &EngineError| matches!(other.fault(), Fault::Registry(_));
+                    return fetched.map_err(|other| {
+                        if error.check().is_some() && unproven(&other) { error } else { other }
+                    });
+                }
+                done => return done,
             }
-            done => done,
+        }
+        if self.places.no_registry {
+            return Err(EngineError::Absent { layer: self.layer.blob });
+        }
+        self.from(&self.remote()).await
+    }
+
+    fn may_differ_elsewhere(&self, error: &EngineError) -> bool {
+        !self.places.no_registry && matches!(error.fault(), Fault::Wrong(_) | Fault::Absent)
+    }
+
+    /// The copy on this machine, if there is one.
+    async fn here(&self) -> Option<LayerBlob> {
+        let found = self.places.contents.as_ref()?.open(self.layer.blob, self.layer.size).await?;
+        Some(LayerBlob::Here(found, self.layer.size))
+    }
+
+    fn remote(&self) -> LayerBlob {
+        LayerBlob::Registry(self.inner.client.blob(&self.image.reference, self.layer.blob, self.layer.size))
+    }
+
+    /// Pulls the layer from one place.
+    async fn from(&self, blob: &LayerBlob) -> Result<LayerReport, EngineError> {
+        let (mut without_mirrors, mut hashing) = (false, false);
+        loop {
+            let error = match self.once(blob, hashing).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            let why = match error.fault() {
+                Fault::Wrong(_) if !without_mirrors && blob.distrust_mirrors().await => {
+                    without_mirrors = true;
+                    "pulling again without mirrors"
+                }
+                Fault::Reader if !hashing && !matches!(error, EngineError::Unreadable { .. }) => {
+                    (without_mirrors, hashing) = (true, true);
+                    blob.distrust_mirrors().await;
+                    "pulling again, to see whether the blob is the right one"
+                }
+                _ => return Err(error),
+            };
+            tracing::warn!(layer = %self.layer.blob, error = %Causes(&error), "{why}");
         }
     }
 
@@ -87,7 +141,7 @@ impl Job {
         let (inner, diff_id, flavour) = (Arc::clone(&self.inner), self.layer.diff_id, self.flavour);
         let here = self.blocking(move || inner.store.layer(&diff_id, flavour)).await?;
         let here = here.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
-        let fetched = self.counters.fetched.load(std::sync::atomic::Ordering::Relaxed);
+        let fetched = self.counters.fetched.load(Ordering::Relaxed);
         Ok(here.map(|pin| LayerReport::present(&self.layer, fetched, pin)))
     }
 
@@ -96,13 +150,10 @@ impl Job {
         self.counters.phase().doing()
     }
 
-    fn blob(&self) -> Blob {
-        self.inner.client.blob(&self.image.reference, self.layer.blob, self.layer.size)
-    }
-
-    async fn once(&self) -> Result<LayerReport, EngineError> {
+    /// One try. `hashing`: a blob that comes whole is hashed as it is, too.
+    async fn once(&self, blob: &LayerBlob, hashing: bool) -> Result<LayerReport, EngineError> {
         let mut seconds = Seconds::default();
-        let mut built = self.build(&mut seconds).await?;
+        let mut built = self.build(blob, hashing, &mut seconds).await?;
         if built.extracted.diff_id != self.layer.diff_id {
             // Nothing of it is kept, not even for another try.
             built.staging.spoil();
@@ -112,24 +163,33 @@ impl Job {
                 found: built.extracted.diff_id,
             });
         }
-        self.commit(built, seconds).await
+        self.commit(built, blob.is_here(), seconds).await
     }
 
     /// Builds the tree, while what is written goes to disk in the background.
-    async fn build(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
+    async fn build(
+        &self,
+        blob: &LayerBlob,
+        hashing: bool,
+        seconds: &mut Seconds,
+    ) -> Result<Built, EngineError> {
         let flusher = self.inner.options.flush.then(|| crate::flush::Flusher::start(&self.inner));
-        let built = self.build_tree(seconds).await;
+        let built = self.build_tree(blob, hashing, seconds).await;
         drop(flusher);
         built
     }
 
-    async fn build_tree(&self, seconds: &mut Seconds) -> Result<Built, EngineError> {
+    async fn build_tree(
+        &self,
+        blob: &LayerBlob,
+        hashing: bool,
+        seconds: &mut Seconds,
+    ) -> Result<Built, EngineError> {
         let layer = &self.layer;
-        let blob = self.blob();
         self.counters.enter(Phase::Planning);
         let whole = match chunked_toc::classify(&layer.annotations, layer.size) {
             Format::Plain { reason } => Whole { reason, segments: None },
-            Format::ZstdChunked(annotations) => match self.chunked(&blob, annotations, seconds).await? {
+            Format::ZstdChunked(annotations) => match self.chunked(blob, annotations, seconds).await? {
                 Ok(built) => return Ok(built),
                 Err(whole) => whole,
             },
@@ -137,13 +197,13 @@ impl Job {
         if let Some(reason) = &whole.reason {
             tracing::info!(layer = %layer.blob, reason, "pulling the whole layer");
         }
-        self.whole(&blob, whole, seconds).await
+        self.whole(blob, whole, hashing, seconds).await
     }
 
     /// A zstd:chunked layer, or the reason why it must come whole.
     async fn chunked(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         annotations: Annotations,
         seconds: &mut Seconds,
     ) -> Result<Result<Built, Whole>, EngineError> {
@@ -161,7 +221,7 @@ impl Job {
     /// The layer by ranges, or the reason why it must come whole.
     async fn by_ranges(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         index: &Arc<LayerIndex>,
         seconds: &mut Seconds,
     ) -> Result<Result<Built, String>, EngineError> {
@@ -189,7 +249,7 @@ impl Job {
 
     async fn plan(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         index: &Arc<LayerIndex>,
         policy: Policy,
     ) -> Result<(Arc<Plan<NodeDonor>>, Arc<Claims>), EngineError> {
@@ -222,18 +282,18 @@ impl Job {
 
     async fn attempt(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         index: &Arc<LayerIndex>,
         plan: &Arc<Plan<NodeDonor>>,
         claims: Arc<Claims>,
         policy: Policy,
     ) -> Result<Attempt, EngineError> {
         self.counters.enter(Phase::Transferring);
-        self.counters.wanted.store(plan.fetch_bytes, std::sync::atomic::Ordering::Relaxed);
-        self.counters.reused.store(plan.reused_bytes, std::sync::atomic::Ordering::Relaxed);
+        self.counters.wanted.store(plan.fetch_bytes, Ordering::Relaxed);
+        self.counters.reused.store(plan.reused_bytes, Ordering::Relaxed);
         let (staging, extractor, _) = self.extractor(None, true)?;
         let options = self.inner.options.fetch.clone();
-        let segments = chunked_fetch::fetch(blob.clone(), plan.ranges.clone(), options.clone());
+        let segments = blob.fetch(plan.ranges.clone(), options.clone());
         // If this job is given up, its thread ends, too.
         let (_stop, _cancel) = (segments.stop_on_drop(), extractor.cancel_on_drop());
         let refetch = Arc::new(BlobSpare {
@@ -313,7 +373,10 @@ impl Job {
                 return Ok(Attempt::Whole(Causes(&error).to_string()));
             }
             Err(ChunkedError::Toc(source)) => return Err(EngineError::Toc { layer, source }),
-            Err(ChunkedError::Assemble(source)) => return Err(EngineError::Assemble { layer, source }),
+            // Its headers are authenticated by the TOC.
+            Err(ChunkedError::Assemble(source)) => {
+                return Err(EngineError::Assemble { layer, source }.proven());
+            }
         };
         if extracted.diff_id != self.layer.diff_id && plan.reused_files > 0 && !policy.verify {
             tracing::warn!(%layer, "DiffID mismatch with local files in use; trying again with each of them checked");
@@ -337,26 +400,36 @@ impl Job {
 
     async fn whole(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         Whole { reason, segments }: Whole,
+        hashing: bool,
         seconds: &mut Seconds,
     ) -> Result<Built, EngineError> {
         let layer = self.layer.blob;
         self.counters.enter(Phase::Transferring);
-        self.counters.wanted.store(self.layer.size, std::sync::atomic::Ordering::Relaxed);
+        self.counters.wanted.store(self.layer.size, Ordering::Relaxed);
         let started = Instant::now();
         let donors = self.donors(false);
         let (staging, extractor, budget) = self.extractor(Some(Arc::new(StoreKnown { donors })), false)?;
-        let segments =
-            segments.unwrap_or_else(|| chunked_fetch::fetch_all(blob.clone(), &self.inner.options.fetch));
+        let segments = segments.unwrap_or_else(|| blob.fetch_all(&self.inner.options.fetch));
         let (_stop, _cancel) = (segments.stop_on_drop(), extractor.cancel_on_drop());
-        let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
-        let result = self.blocking(move || plain::run(reader, extractor, &budget)).await?;
-        let extracted = result.map_err(|error| match error {
-            PlainError::Fetch(source) => EngineError::Fetch { layer, source },
-            PlainError::Decompress(format, source) => EngineError::Decompress { layer, format, source },
-            PlainError::Assemble(source) => EngineError::Assemble { layer, source },
-        })?;
+        let source = Source::new(segments, Arc::clone(&self.counters));
+        let mut reader = if hashing { BlobReader::hashing(source) } else { BlobReader::new(source) };
+        let unpack = move || {
+            let failed = match plain::run(&mut reader, extractor, &budget) {
+                Ok(extracted) => return Ok(extracted),
+                Err(error) => error.of(layer),
+            };
+            if !matches!(failed.fault(), Fault::Reader) {
+                return Err(failed);
+            }
+            match reader.digest().map_err(|source| EngineError::Fetch { layer, source })? {
+                None => Err(failed),
+                Some(found) if found == layer => Err(failed.proven()),
+                Some(found) => Err(EngineError::BlobDigest { layer, found }),
+            }
+        };
+        let extracted = self.blocking(unpack).await??;
         seconds.transfer += elapsed(started);
         Ok(Built {
             staging,
@@ -392,7 +465,12 @@ impl Job {
         Ok((staging, extractor, budget))
     }
 
-    async fn commit(&self, built: Built, mut seconds: Seconds) -> Result<LayerReport, EngineError> {
+    async fn commit(
+        &self,
+        built: Built,
+        from_here: bool,
+        mut seconds: Seconds,
+    ) -> Result<LayerReport, EngineError> {
         self.counters.enter(Phase::Committing);
         let started = Instant::now();
         let stored = built.extracted.files;
@@ -408,7 +486,7 @@ impl Job {
             shared: Usage { bytes: built.extracted.shared_bytes, inodes: built.extracted.shared_inodes },
             files: crate::chunks::files(stored),
             chunks,
-            origin: Some(self.image.reference.host.clone()),
+            origin: (!self.places.no_registry).then(|| self.image.reference.host.clone()),
         };
         let (inner, staging) = (Arc::clone(&self.inner), built.staging);
         let pin = self
@@ -426,13 +504,14 @@ impl Job {
         let pin = pin.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
         drop(built.claims);
         seconds.commit = elapsed(started);
+        let read = self.counters.fetched.load(Ordering::Relaxed);
         let report = LayerReport {
             blob: self.layer.blob,
             diff_id: self.layer.diff_id,
             mode: built.mode,
             reason: built.reason,
             bytes_total: self.layer.size,
-            bytes_fetched: self.counters.fetched.load(std::sync::atomic::Ordering::Relaxed),
+            bytes_fetched: if from_here { 0 } else { read },
             bytes_reused: built.bytes_reused,
             files: number,
             files_reused: built.files_reused,
@@ -443,7 +522,8 @@ impl Job {
             pin,
         };
         tracing::info!(
-            layer = %report.blob, diff_id = %report.diff_id, mode = ?report.mode, fetched = report.bytes_fetched,
+            layer = %report.blob, diff_id = %report.diff_id, mode = ?report.mode,
+            from_content_store = if from_here { read } else { 0 }, fetched = report.bytes_fetched,
             reused = report.bytes_reused, files = report.files, files_reused = report.files_reused,
             files_from_host = report.files_from_host, from_host = report.bytes_from_host,
             plan = report.seconds.metadata + report.seconds.plan, transfer = report.seconds.transfer, commit = report.seconds.commit, "layer ready"

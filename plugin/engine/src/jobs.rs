@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::{Engine, Inner};
+use crate::engine::{Engine, Inner, Places};
 use crate::error::EngineError;
 use crate::job::Job;
 use crate::pull::{Interest, Pull};
@@ -41,6 +41,8 @@ struct Asked {
     blob: Digest,
     size: u64,
     format: Format,
+    /// Only on this machine.
+    no_registry: bool,
 }
 
 /// With whom a pull shares a job.
@@ -100,6 +102,24 @@ impl Jobs {
         Some(task)
     }
 
+    /// Lets go of the jobs for layers of `image` from `index` on; those that nobody else wants end.
+    pub(crate) fn release(&self, image: &Image, index: usize, pull: &Arc<Pull>) {
+        let mut table = self.0.lock();
+        let mut ended = Vec::new();
+        for (index, layer) in image.layers.iter().enumerate().skip(index) {
+            let jobs = table.jobs.get(&(layer.diff_id, index == 0)).into_iter().flatten();
+            let numbers: Vec<u64> =
+                jobs.filter(|line| line.job.interest.remove(pull)).map(|line| line.job.number).collect();
+            for number in numbers {
+                tracing::debug!(layer = %layer.blob, "nobody wants this layer any more");
+                ended.extend(Self::remove(&mut table, &(layer.diff_id, index == 0), number));
+            }
+        }
+        // Dropping the handles ends the jobs, which take this lock at their end.
+        drop(table);
+        drop(ended);
+    }
+
     /// Tells the other jobs that `proof` is in the store.
     fn tell(&self, proof: &Proof, number: u64) {
         let table = self.0.lock();
@@ -153,8 +173,9 @@ impl Engine {
         image: &Arc<Image>,
         index: usize,
         pull: &Arc<Pull>,
+        places: &Places,
     ) -> Result<Joined, EngineError> {
-        self.join_for(image, index, pull, Sharing::Registry)
+        self.join_for(image, index, pull, (places, Sharing::Registry))
     }
 
     fn join_for(
@@ -162,7 +183,7 @@ impl Engine {
         image: &Arc<Image>,
         index: usize,
         pull: &Arc<Pull>,
-        sharing: Sharing,
+        (places, sharing): (&Places, Sharing),
     ) -> Result<Joined, EngineError> {
         let Some(layer) = image.layers.get(index) else {
             let reason = format!("the image has no layer {index}");
@@ -174,6 +195,7 @@ impl Engine {
             blob: layer.blob,
             size: layer.size,
             format: chunked_toc::classify(&layer.annotations, layer.size),
+            no_registry: places.no_registry,
         };
         let joined = |job: &Arc<Running>| {
             job.interest.add(pull);
@@ -182,6 +204,7 @@ impl Engine {
                 image: Arc::clone(image),
                 index,
                 pull: Arc::clone(pull),
+                places: places.clone(),
                 own,
                 outcome: job.outcome.clone(),
             }
@@ -209,6 +232,7 @@ impl Engine {
         let job = Job {
             inner: Arc::clone(&self.0),
             image: Arc::clone(image),
+            places: places.clone(),
             layer: layer.clone(),
             flavour: if index == 0 { Flavour::Base } else { Flavour::Upper },
             counters: Arc::clone(&running.counters),
@@ -232,7 +256,8 @@ impl Engine {
                 return outcome;
             }
             // What another repository says is no answer to us.
-            joined = self.join_for(&image, joined.index, &pull, Sharing::Repository).map_err(Arc::new)?;
+            let how = (&joined.places.clone(), Sharing::Repository);
+            joined = self.join_for(&image, joined.index, &pull, how).map_err(Arc::new)?;
         }
     }
 }
@@ -243,6 +268,7 @@ pub(crate) struct Joined {
     image: Arc<Image>,
     index: usize,
     pull: Arc<Pull>,
+    places: Places,
     /// Its job asks the repository of this image.
     own: bool,
     outcome: watch::Receiver<Option<Outcome>>,
@@ -268,12 +294,20 @@ async fn run(job: Job, listed: Listed, sender: watch::Sender<Option<Outcome>>) {
     };
     match &outcome {
         Ok(_) => listed.inner.jobs.tell(&listed.proof, listed.running.number),
-        Err(error) => tracing::error!(%layer, error = %Causes(error), "layer failed"),
+        Err(EngineError::Image { .. }) => tracing::debug!(%layer, "its image cannot be pulled"),
+        // Who asked decides how bad that is.
+        Err(error) => tracing::info!(%layer, error = %Causes(error), "layer failed"),
+    }
+    let outcome = outcome.map(Arc::new).map_err(Arc::new);
+    if let Err(error) = &outcome
+        && error.is_about_the_image()
+    {
+        job.pull.fail(Arc::clone(error));
     }
     drop(job);
     // Out of the table before anyone knows: who asks again after a failure must not meet the job that failed.
     drop(listed);
-    sender.send_replace(Some(outcome.map(Arc::new).map_err(Arc::new)));
+    sender.send_replace(Some(outcome));
 }
 
 /// Makes the layer, unless it is here, another job is first, or nobody wants it any more.
@@ -295,6 +329,9 @@ async fn work(job: &Job, listed: &Listed) -> Result<LayerReport, EngineError> {
                     tracing::info!(layer = %job.layer.blob, diff_id = %job.layer.diff_id, "another job made it first");
                     return Ok(report);
                 }
+            }
+            source = job.pull.failure() => {
+                return Err(EngineError::Image { layer: job.layer.blob, source });
             }
             reason = listed.unwanted() => {
                 return Err(EngineError::Stopped { layer: job.layer.blob, reason });

@@ -8,6 +8,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
 
+mod blob;
 mod chunked;
 mod chunks;
 mod domains;
@@ -30,7 +31,8 @@ mod reuse;
 mod source;
 mod spare;
 
+pub use blob::{Contents, Opening};
 pub use domains::{Domain, Domains, Layers};
-pub use engine::{Engine, EngineOptions};
-pub use error::{Check, EngineError};
+pub use engine::{Engine, EngineOptions, Places};
+pub use error::{Check, EngineError, Fault};
 pub use report::{JobStatus, LayerReport, Mode, Phase, Seconds};

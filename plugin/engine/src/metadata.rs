@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chunked_core::Causes;
-use chunked_fetch::{First, Segments};
-use chunked_registry::Blob;
+use chunked_fetch::{FetchError, First, Segments};
+use chunked_registry::Failure;
 use chunked_toc::{Annotations, ErrorKind, LayerIndex, TocError};
 
+use crate::blob::LayerBlob;
 use crate::error::EngineError;
 use crate::job::Job;
 
@@ -36,7 +37,7 @@ impl Job {
     /// When the bytes are not what the manifest promises, twice. Everything else is a reason to pull the layer whole.
     pub(crate) async fn metadata(
         &self,
-        blob: &Blob,
+        blob: &LayerBlob,
         annotations: Annotations,
     ) -> Result<Result<Arc<LayerIndex>, Whole>, EngineError> {
         let layer = self.layer.blob;
@@ -45,11 +46,15 @@ impl Job {
             left -= 1;
             let range = annotations.metadata_range();
             let options = self.inner.options.fetch.clone();
-            let bytes = match chunked_fetch::fetch_first(blob.clone(), range, options).await {
+            let bytes = match blob.fetch_first(range, options).await {
                 Ok(First::Part(bytes)) => bytes,
                 Ok(First::Whole(segments)) => {
                     let reason = Some("its registry does not serve ranges".to_owned());
                     return Ok(Err(Whole { reason, segments: Some(segments) }));
+                }
+                // Whoever cannot be asked for a part cannot be asked for the whole.
+                Err(source) if Self::is_hopeless(&source) => {
+                    return Err(EngineError::Fetch { layer, source });
                 }
                 Err(error) => {
                     return Ok(Err(Whole::because(format!("its TOC cannot be fetched: {}", Causes(&error)))));
@@ -69,6 +74,18 @@ impl Job {
                 }
                 Err(source) => return Err(EngineError::Toc { layer, source }),
             }
+        }
+    }
+
+    /// True when no other request to the same place can succeed.
+    fn is_hopeless(error: &FetchError) -> bool {
+        match error {
+            // Some firewalls refuse only ranges.
+            FetchError::Registry { source, .. } => {
+                source.holds_for_repository() && !matches!(source.failure(), Failure::Status { .. })
+            }
+            // Its registry comes next.
+            error => matches!(error, FetchError::Here { .. }),
         }
     }
 

@@ -1,17 +1,25 @@
 //! What is known of the network to a layer's blob, and finding out more.
 
-use chunked_plan::Costs;
-use chunked_registry::Blob;
+use std::time::Duration;
 
+use chunked_plan::Costs;
+
+use crate::blob::LayerBlob;
 use crate::job::Job;
 
+/// What reading a blob on this machine costs: bytes per second, and time from a call to its answer.
+const HERE: (u64, Duration) = (1 << 30, Duration::from_micros(300));
 /// Origins remembered as asked; there are rarely more than a few.
 const MAX_PROBED: usize = 256;
 
 impl Job {
     /// The costs to plan with: measured ones where there are some, else those of the configuration.
-    pub(crate) fn costs(&self, blob: &Blob) -> Costs {
-        let (options, network) = (&self.inner.options, blob.network());
+    pub(crate) fn costs(&self, blob: &LayerBlob) -> Costs {
+        let options = &self.inner.options;
+        let LayerBlob::Registry(blob) = blob else {
+            return Costs { bandwidth: HERE.0, round_trip: HERE.1, connections: 1, ..options.costs };
+        };
+        let network = blob.network();
         let at_once = if blob.has_multi_range() == Some(true) { options.fetch.ranges_per_request } else { 1 };
         Costs {
             bandwidth: network.bandwidth.unwrap_or(options.costs.bandwidth),
@@ -25,7 +33,8 @@ impl Job {
 
     /// Asks the blob's origin for several ranges of the image's config at once, in the background, if nobody did.
     /// Called when the origin is known, from the answer to another request.
-    pub(crate) fn ask_for_several(&self, blob: &Blob) {
+    pub(crate) fn ask_for_several(&self, blob: &LayerBlob) {
+        let LayerBlob::Registry(blob) = blob else { return };
         if self.inner.options.fetch.ranges_per_request < 2 || blob.has_multi_range().is_some() {
             return;
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Permit};
 use chunked_compression::Compression;
+use chunked_core::Digest;
 
+use crate::error::EngineError;
 use crate::source::BlobReader;
 
 /// Decompressed bytes handed on at a time.
@@ -18,6 +20,17 @@ pub(crate) enum PlainError {
     Fetch(chunked_fetch::FetchError),
     Decompress(&'static str, io::Error),
     Assemble(AssembleError),
+}
+
+impl PlainError {
+    /// The error of `layer`.
+    pub(crate) fn of(self, layer: Digest) -> EngineError {
+        match self {
+            Self::Fetch(source) => EngineError::Fetch { layer, source },
+            Self::Decompress(format, source) => EngineError::Decompress { layer, format, source },
+            Self::Assemble(source) => EngineError::Assemble { layer, source },
+        }
+    }
 }
 
 /// A buffer whose memory is charged to the layer's budget until its last slice is gone.
@@ -35,12 +48,12 @@ impl AsRef<[u8]> for Charged {
 /// Runs a whole blob through the extractor. Blocks on the network and the disk. The compression is told by the
 /// blob's first bytes, not by its media type, as containerd does.
 pub(crate) fn run(
-    mut blob: BlobReader,
+    blob: &mut BlobReader,
     mut extractor: Extractor,
     budget: &Arc<Budget>,
 ) -> Result<Extracted, PlainError> {
     let format = Compression::detect(blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?);
-    let result = match format.decoder(&mut blob) {
+    let result = match format.decoder(&mut *blob) {
         Ok(decoder) => pump(decoder, &mut extractor, budget),
         Err(error) => Err(Pump::Read(error)),
     };

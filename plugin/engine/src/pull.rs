@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chunked_core::Digest;
 use chunked_registry::Image;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::error::EngineError;
 use crate::links::Linked;
@@ -30,6 +31,8 @@ pub(crate) struct Pull {
     waiters: Mutex<Waiters>,
     /// What its layers were linked to.
     pub(crate) linked: Arc<Linked>,
+    /// Why none of its layers can be had.
+    failed: watch::Sender<Option<Arc<EngineError>>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,7 @@ struct Running {
 
 impl Pulls {
     /// The pull of `image` that is running, or a new one, which lives as long as anybody holds it. One that has
-    /// used up its time is not gone on with.
+    /// failed or used up its time is not gone on with.
     pub(crate) fn of(&self, image: &Image, limits: Limits) -> Arc<Pull> {
         let (host, repository) = (image.reference.host.clone(), image.reference.repository.clone());
         let asked = (image.config_digest, host, repository);
@@ -65,13 +68,15 @@ impl Pulls {
         running.linked.retain(|_, linked| linked.strong_count() > 0);
         if let Some(pull) = running.pulls.get(&asked).and_then(Weak::upgrade)
             && pull.left().is_none_or(|left| !left.is_zero())
+            && pull.failed.borrow().is_none()
         {
             return pull;
         }
         let linked = running.linked.get(&image.config_digest).and_then(Weak::upgrade).unwrap_or_default();
         running.linked.insert(image.config_digest, Arc::downgrade(&linked));
         let waiters = Mutex::new(Waiters { count: 0, alone_since: Instant::now() });
-        let pull = Arc::new(Pull { limits, began: Instant::now(), waiters, linked });
+        let failed = watch::Sender::default();
+        let pull = Arc::new(Pull { limits, began: Instant::now(), waiters, linked, failed });
         running.pulls.insert(asked, Arc::downgrade(&pull));
         pull
     }
@@ -82,6 +87,26 @@ impl Pull {
     pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         self.waiters.lock().count += 1;
         Waiting(Arc::clone(self))
+    }
+
+    /// True while a call waits for one of its layers.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiters.lock().count > 0
+    }
+
+    /// Tells the jobs of its other layers that its repository cannot serve them either.
+    pub(crate) fn fail(&self, error: Arc<EngineError>) {
+        self.failed.send_replace(Some(error));
+    }
+
+    /// Ends when another layer's job found that the repository cannot serve the image.
+    pub(crate) async fn failure(&self) -> Arc<EngineError> {
+        let mut failed = self.failed.subscribe();
+        match failed.wait_for(Option::is_some).await.map(|failed| failed.clone()) {
+            Ok(Some(error)) => error,
+            // The sender lives as long as this.
+            _ => std::future::pending().await,
+        }
     }
 
     /// What is left of its time; `None` without a deadline.
@@ -138,6 +163,13 @@ impl Interest {
         if !pulls.iter().any(|known| Arc::ptr_eq(known, pull)) {
             pulls.push(Arc::clone(pull));
         }
+    }
+
+    /// Lets go of `pull`. True when no image wants the layer any more.
+    pub(crate) fn remove(&self, pull: &Arc<Pull>) -> bool {
+        let mut pulls = self.0.lock();
+        pulls.retain(|known| !Arc::ptr_eq(known, pull));
+        pulls.is_empty()
     }
 
     /// Lets go of images that do not want the layer any more; when none is left, why the last one does not.

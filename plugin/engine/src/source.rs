@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use chunked_core::ByteRange;
+use chunked_core::{ByteRange, Digest, Hasher};
 use chunked_fetch::{FetchError, Segment, Segments};
 
 use crate::report::Counters;
@@ -152,19 +152,42 @@ impl Read for RangeReader<'_> {
 pub(crate) struct BlobReader {
     source: Source,
     have: Bytes,
+    /// Of all bytes that left `source`.
+    hasher: Option<Hasher>,
     /// What ended it early.
     pub(crate) error: Option<FetchError>,
 }
 
 impl BlobReader {
     pub(crate) fn new(source: Source) -> Self {
-        Self { source, have: Bytes::new(), error: None }
+        Self { source, have: Bytes::new(), hasher: None, error: None }
+    }
+
+    /// One that can tell the blob's digest.
+    pub(crate) fn hashing(source: Source) -> Self {
+        Self { hasher: Some(Hasher::new()), ..Self::new(source) }
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let next = self.source.next()?;
+        if let (Some(hasher), Some(bytes)) = (&mut self.hasher, &next) {
+            hasher.update(bytes);
+        }
+        Ok(next)
+    }
+
+    /// The digest of the whole blob, whose rest is read for it; `None` from a reader that does not hash.
+    pub(crate) fn digest(mut self) -> Result<Option<Digest>, FetchError> {
+        if self.hasher.is_some() {
+            while self.next()?.is_some() {}
+        }
+        Ok(self.hasher.map(Hasher::finish))
     }
 
     /// The first bytes, not consumed: at least `wanted` unless the blob is shorter.
     pub(crate) fn peek(&mut self, wanted: usize) -> Result<&[u8], FetchError> {
         while self.have.len() < wanted {
-            let Some(more) = self.source.next()? else { break };
+            let Some(more) = self.next()? else { break };
             if self.have.is_empty() {
                 self.have = more;
             } else {
@@ -180,7 +203,7 @@ impl BlobReader {
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.have.is_empty() {
-            match self.source.next() {
+            match self.next() {
                 Ok(Some(bytes)) => self.have = bytes,
                 Ok(None) => return Ok(0),
                 Err(error) => {

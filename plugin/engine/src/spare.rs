@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
 use chunked_core::{ByteRange, Digest};
 use chunked_fetch::{FetchOptions, StopOnDrop};
-use chunked_registry::Blob;
 use chunked_toc::{LayerIndex, Piece, PieceKind};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::blob::LayerBlob;
 use crate::report::Counters;
 use crate::source::{BlobReader, Source};
 
@@ -21,7 +21,7 @@ use crate::source::{BlobReader, Source};
 pub(crate) struct BlobSpare {
     pub(crate) layer: Digest,
     pub(crate) index: Arc<LayerIndex>,
-    pub(crate) blob: Blob,
+    pub(crate) blob: LayerBlob,
     pub(crate) options: FetchOptions,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Handle,
@@ -86,7 +86,7 @@ impl Refetch for BlobSpare {
 
     fn read(&self, range: ByteRange) -> Box<dyn Read + Send> {
         let _inside = self.runtime.enter();
-        let segments = chunked_fetch::fetch(self.blob.clone(), vec![range], self.options.clone());
+        let segments = self.blob.fetch(vec![range], self.options.clone());
         let number = self.reading.last.fetch_add(1, Ordering::Relaxed);
         self.reading.stops.lock().insert(number, segments.stop_on_drop());
         // Looked at after that is noted: whoever gives up meanwhile sees it, or is seen here.

@@ -15,6 +15,14 @@ pub enum FetchError {
         /// The last failure.
         source: RegistryError,
     },
+    /// A blob on this machine cannot be read.
+    #[error("at byte {offset} of the copy on this machine: {source}")]
+    Here {
+        /// First byte of the blob that is missing.
+        offset: u64,
+        /// What happened.
+        source: std::io::Error,
+    },
     /// The ranges asked for are not sorted and apart, or not inside the blob.
     #[error(
         "cannot fetch bytes {range} of blob {blob}: not inside its {size} bytes, or not after the range before"
@@ -34,7 +42,7 @@ impl FetchError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_permanent(),
-            Self::Range { .. } => true,
+            Self::Here { .. } | Self::Range { .. } => true,
         }
     }
 
@@ -43,7 +51,7 @@ impl FetchError {
     pub fn holds_for_repository(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.holds_for_repository(),
-            Self::Range { .. } => false,
+            Self::Here { .. } | Self::Range { .. } => false,
         }
     }
 
@@ -51,7 +59,7 @@ impl FetchError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry { source, .. } => source.kind(),
-            Self::Range { .. } => ErrorKind::Invalid,
+            Self::Here { .. } | Self::Range { .. } => ErrorKind::Invalid,
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod error;
 mod fetch;
+mod here;
 mod lanes;
 mod memory;
 mod probe;
@@ -22,5 +23,6 @@ mod whole;
 pub use chunked_registry::Retry;
 pub use error::FetchError;
 pub use fetch::{FetchOptions, First, SMALL, Segment, fetch, fetch_all, fetch_first};
+pub use here::{Here, Pieces, read_here, read_part};
 pub use probe::{Probe, probe};
 pub use segments::{Segments, StopOnDrop};

@@ -33,7 +33,15 @@ impl Drop for StopOnDrop {
 impl Segments {
     /// Runs what `task` makes of the other end.
     pub(crate) fn from<F: Future<Output = ()> + Send + 'static>(task: impl FnOnce(Output) -> F) -> Self {
-        let (output, receiver) = mpsc::channel(CHANNEL);
+        Self::with_room(CHANNEL, task)
+    }
+
+    /// The same, with room for so many segments.
+    pub(crate) fn with_room<F: Future<Output = ()> + Send + 'static>(
+        room: usize,
+        task: impl FnOnce(Output) -> F,
+    ) -> Self {
+        let (output, receiver) = mpsc::channel(room);
         Self { receiver, task: AbortOnDropHandle::new(tokio::spawn(task(output))) }
     }
 

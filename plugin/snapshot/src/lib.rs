@@ -1,8 +1,8 @@
 //! containerd's snapshot service: ten RPCs over the layer store.
 //!
 //! In the flow: the last stage. containerd asks for a layer with Prepare; the engine, behind
-//! [`RemoteLayers`], makes it ready; the store adopts it; containerd hears AlreadyExists. Everything else
-//! is ordinary overlayfs bookkeeping.
+//! [`RemoteLayers`], makes it ready; the store adopts it; containerd hears AlreadyExists. A layer that cannot be made
+//! ready is handed over to containerd, or fails the pull ([`decide`]). Everything else is ordinary overlayfs bookkeeping.
 //!
 //! It must not know registries, TOCs or how a layer is made, nor own a socket: the binary does both.
 //!
@@ -17,6 +17,7 @@
 
 mod convert;
 mod filter;
+mod handover;
 mod idmap;
 mod key;
 mod mask;
@@ -26,6 +27,7 @@ mod remote;
 mod service;
 mod status;
 
+pub use handover::{Cause, Decision, Fallback, HandOvers, LastHandOver, decide};
 pub use mounts::MountOptions;
-pub use remote::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
+pub use remote::{RemoteError, RemoteLayers, RemoteRequest};
 pub use service::{NoRemoteLayers, ServiceOptions, service};

@@ -8,11 +8,12 @@ use chunked_proto::containerd::types::Mount;
 use chunked_store::{Adoption, Kind, LayerPin, NewSnapshot, Snapshot, Store, StoreError};
 use tonic::Status;
 
+use crate::handover::{Decision, decide};
 use crate::key::{self, Key};
 use crate::mounts::mounts;
-use crate::remote::{RemoteLayers, RemoteOutcome, RemoteRequest};
+use crate::remote::{RemoteLayers, RemoteRequest};
 use crate::service::{ServiceOptions, blocking};
-use crate::{convert, idmap, status};
+use crate::{convert, idmap};
 
 /// One Prepare; runs in a task of its own, so that the client's going away does not stop it.
 pub(crate) struct Preparation {
@@ -56,18 +57,20 @@ impl Preparation {
             labels: self.request.labels.clone(),
         };
         match self.remote.prepare(request).await {
-            Ok(RemoteOutcome::Ready(layer)) => {
+            Ok(layer) => {
                 self.adopt(layer, target).await?;
                 Err(exists(&target))
             }
-            Ok(RemoteOutcome::NoSource { reason }) => {
-                tracing::info!(%target, reason, "no source for this layer, containerd downloads it");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%target, %error, "layer is not ready");
-                Err(status::of_remote(error))
-            }
+            Err(error) => match decide(error.cause, self.options.fallback) {
+                Decision::HandOver => {
+                    self.options.handed_over.note(&error);
+                    Ok(())
+                }
+                Decision::Fail(code) => {
+                    tracing::warn!(%target, reason = error.cause.name(), %error, "layer is not ready");
+                    Err(Status::new(code, error.text))
+                }
+            },
         }
     }
 

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use chunked_core::Digest;
 use chunked_store::LayerPin;
 
+use crate::handover::Cause;
+
 /// A layer that containerd is about to download unless we have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteRequest {
@@ -20,39 +22,36 @@ pub struct RemoteRequest {
     pub labels: HashMap<String, String>,
 }
 
-/// What became of a [`RemoteRequest`].
-#[derive(Debug, Clone)]
-pub enum RemoteOutcome {
-    /// The layer is in the store; its DiffID leads from the parent's chain to the target.
-    Ready(LayerPin),
-    /// Nobody knows where to get it: containerd shall download it.
-    NoSource {
-        /// For the log.
-        reason: String,
-    },
+/// Why a layer is not ready, in words and in kind: what becomes of it is decided from the kind alone
+/// ([`decide`](crate::decide)).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct RemoteError {
+    /// What kind of failure it is.
+    pub cause: Cause,
+    /// The image it is about, if one was found.
+    pub image: Option<String>,
+    /// The layer's blob, if an image was found.
+    pub layer: Option<Digest>,
+    /// What happened, with what led to it.
+    pub text: String,
+    /// A lower layer of the same image failed for this reason a moment ago, and this one was not tried.
+    pub follows: bool,
 }
 
-/// Why a layer that has a source is not ready.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RemoteError {
-    /// Network or registry: worth trying again.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The bytes are not what the image says; the text names layer and check. Never hidden by falling back
-    /// to a download.
-    #[error("{0}")]
-    Integrity(String),
-    /// Anything else.
-    #[error("{0}")]
-    Internal(String),
+impl RemoteError {
+    /// An error about no image in particular.
+    pub fn new(cause: Cause, text: impl Into<String>) -> Self {
+        Self { cause, image: None, layer: None, text: text.into(), follows: false }
+    }
 }
 
 /// Makes layers ready.
 pub trait RemoteLayers: Send + Sync + 'static {
-    /// Looks for the layer, joins or starts the job that makes it, and waits for it. Must bound its own
-    /// waiting.
+    /// Looks for the layer, joins or starts the job that makes it, and waits for it: then the layer is in the store,
+    /// and its DiffID leads from the parent's chain to the target. Must bound its own waiting.
     fn prepare(
         &self,
         request: RemoteRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<RemoteOutcome, RemoteError>> + Send>>;
+    ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>>;
 }

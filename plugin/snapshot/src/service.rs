@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use chunked_proto::MAX_MESSAGE_BYTES;
 use chunked_proto::containerd::services::snapshots::v1 as wire;
-use chunked_store::{Kind, NewSnapshot, Store, StoreError};
+use chunked_store::{Kind, LayerPin, NewSnapshot, Store, StoreError};
 use tonic::{Request, Response, Status};
 use wire::snapshots_server::{Snapshots, SnapshotsServer};
 
 use crate::filter::Filter;
+use crate::handover::{Cause, Fallback, HandOvers};
 use crate::mounts::{MountOptions, mounts};
 use crate::prepare::Preparation;
-use crate::remote::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
+use crate::remote::{RemoteError, RemoteLayers, RemoteRequest};
 use crate::{convert, idmap, mask, status};
 
 mod list;
@@ -23,6 +24,10 @@ mod list;
 pub struct ServiceOptions {
     /// Options of the mounts it returns.
     pub mounts: MountOptions,
+    /// What becomes of layers that we cannot make.
+    pub fallback: Fallback,
+    /// Counts those that are handed over to containerd.
+    pub handed_over: Arc<HandOvers>,
 }
 
 /// The gRPC service, to be added to a tonic server. Message limits are containerd's.
@@ -44,8 +49,8 @@ impl RemoteLayers for NoRemoteLayers {
     fn prepare(
         &self,
         _: RemoteRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<RemoteOutcome, RemoteError>> + Send>> {
-        Box::pin(async { Ok(RemoteOutcome::NoSource { reason: "there is no source of layers".to_owned() }) })
+    ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>> {
+        Box::pin(async { Err(RemoteError::new(Cause::NoSource, "there is no source of layers")) })
     }
 }
 

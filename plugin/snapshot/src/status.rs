@@ -1,9 +1,7 @@
-//! One table from errors to gRPC codes (containerd.md §3.2).
+//! One table from the store's errors to gRPC codes (containerd.md §3.2).
 
 use chunked_store::{ErrorKind, StoreError};
 use tonic::Status;
-
-use crate::remote::RemoteError;
 
 /// The status for an error of the store.
 #[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
@@ -18,16 +16,5 @@ pub(crate) fn of_store(error: StoreError) -> Status {
             tracing::error!(error = text, "store failed");
             Status::internal(text)
         }
-    }
-}
-
-/// The status for a remote layer that is not ready.
-pub(crate) fn of_remote(error: RemoteError) -> Status {
-    match error {
-        // The pull fails and kubelet tries again; what was fetched is kept.
-        RemoteError::Unavailable(text) => Status::unavailable(text),
-        // Not hidden by a download: someone should look at this.
-        RemoteError::Integrity(text) => Status::failed_precondition(text),
-        RemoteError::Internal(text) => Status::internal(text),
     }
 }

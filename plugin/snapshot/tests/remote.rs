@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chunked_proto::containerd::services::snapshots::v1 as wire;
+use chunked_snapshot::{Cause, Decision, Fallback, decide};
 use chunked_store::Flavour;
-use requests::{REF, Setup, code, commit, diff, extract, find, prepare, setup, top};
+use requests::{REF, Setup, code, commit, diff, extract, find, prepare, setup, setup_with, top};
 use tonic::Code;
 
 #[path = "support/requests.rs"]
@@ -17,7 +18,7 @@ mod serve;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn layers_that_are_ready_are_adopted_with_the_right_parent() {
-    let Setup { mut client, store, remote, _dir } = setup(Duration::ZERO).await;
+    let Setup { mut client, store, remote, _dir, .. } = setup(Duration::ZERO).await;
     assert_eq!(code(client.prepare(extract("k8s.io", 1, &diff("base"), "")).await), Code::AlreadyExists);
     let base = find(&mut client, &diff("base"), "").await.unwrap();
     assert_eq!(code(client.prepare(extract("k8s.io", 2, &top(), &base.name)).await), Code::AlreadyExists);
@@ -68,24 +69,50 @@ async fn forged_or_unrelated_requests_get_mounts() {
     assert_eq!(code(client.prepare(direct).await), Code::AlreadyExists);
 }
 
+/// A Prepare of a layer that the remote does not make, for `cause`.
+fn failing(n: usize, cause: Cause) -> wire::PrepareSnapshotRequest {
+    let mut request = extract("k8s.io", n, &diff("elsewhere"), "");
+    request.labels.insert("containerd.io/snapshot/test".to_owned(), cause.name().to_owned());
+    request
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_remote_have_their_codes() {
+async fn what_the_remote_cannot_make_is_handed_over_or_fails() {
+    for fallback in [Fallback::Containerd, Fallback::Fail] {
+        let Setup { mut client, handed_over, _dir, .. } = setup_with(Duration::ZERO, fallback).await;
+        let mut count = 0;
+        for (n, cause) in Cause::ALL.into_iter().enumerate() {
+            let answer = client.prepare(failing(n, cause)).await;
+            match decide(cause, fallback) {
+                Decision::HandOver => {
+                    assert_eq!(answer.unwrap().into_inner().mounts[0].r#type, "bind", "{cause:?}");
+                    assert!(handed_over.counts().contains(&(cause, 1)), "{cause:?}");
+                    count += 1;
+                }
+                Decision::Fail(code) => {
+                    let status = answer.unwrap_err();
+                    assert_eq!(status.code(), code, "{cause:?}");
+                    assert!(status.message().contains(cause.name()), "{status}");
+                }
+            }
+        }
+        assert_eq!(handed_over.counts().len(), count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_handed_over_is_an_ordinary_snapshot() {
     let Setup { mut client, _dir, .. } = setup(Duration::ZERO).await;
     let target = diff("elsewhere");
-    let ask = |n, test: &str| {
-        let mut request = extract("k8s.io", n, &target, "");
-        request.labels.insert("containerd.io/snapshot/test".to_owned(), test.to_owned());
-        request
-    };
-    assert_eq!(code(client.prepare(ask(1, "unavailable")).await), Code::Unavailable);
-    let status = client.prepare(ask(2, "integrity")).await.unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition);
-    assert!(status.message().contains("DiffID"), "{status}");
-    assert!(client.prepare(ask(3, "no source")).await.is_ok());
-    assert_eq!(code(client.prepare(ask(3, "no source")).await), Code::AlreadyExists);
+    assert!(client.prepare(failing(3, Cause::Denied)).await.is_ok());
+    assert_eq!(code(client.prepare(failing(3, Cause::Denied)).await), Code::AlreadyExists);
     assert_eq!(code(client.prepare(extract("k8s.io", 4, &top(), "nothing")).await), Code::NotFound);
     let active = format!("k8s.io/3/extract-3-Xy {target}");
     assert_eq!(code(client.prepare(extract("k8s.io", 5, &top(), &active)).await), Code::InvalidArgument);
+    let name = format!("k8s.io/6/{target}");
+    client.commit(commit(&active, &name)).await.unwrap();
+    let stat = wire::StatSnapshotRequest { key: name, ..Default::default() };
+    assert_eq!(client.stat(stat).await.unwrap().into_inner().info.unwrap().kind(), wire::Kind::Committed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,22 @@
 //! `serve`: the daemon.
 
+mod cause;
 mod control;
+mod handed;
 mod remote;
 mod socket;
+mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use chunked_config::Settings;
+use chunked_config::{Fallback, Settings};
 use chunked_discover::Containerd;
 use chunked_engine::Engine;
 use chunked_host::{Background, HostIndex, Policy};
 use chunked_registry::Client;
-use chunked_snapshot::ServiceOptions;
+use chunked_snapshot::{HandOvers, ServiceOptions};
 use chunked_store::Store;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,16 +44,23 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let store = Arc::new(store);
     let indexer = store.start_indexer()?;
     let client = Client::new(settings::client(&settings))?;
+    let hand_over = settings.pull.fallback == Fallback::Containerd;
     let engine = Engine::new(Arc::clone(&store), client, settings::engine(&settings))?;
     let options = settings::discover(&settings);
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
-    let remote = Arc::new(remote::Remote::new(Arc::clone(&containerd), engine.clone()));
+    let remote = Arc::new(remote::Remote::new(Arc::clone(&containerd), engine.clone(), hand_over));
 
     let address = settings.address.clone();
     let (listener, socket) = socket::bind(&address)?;
-    let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, ServiceOptions::default());
+    let handed_over = Arc::<HandOvers>::default();
+    let options = ServiceOptions {
+        fallback: settings::fallback(&settings),
+        handed_over: Arc::clone(&handed_over),
+        ..ServiceOptions::default()
+    };
+    let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, options);
     let host = HostIndex::new(&settings.root, settings::host(&settings));
-    let control = control::service(store, engine, containerd, host);
+    let control = control::service(store, engine, containerd, host, handed_over);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(snapshots)

@@ -1,7 +1,9 @@
 //! `status`: asks a running daemon.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
-use chunked_proto::chunked::control::v1::{HostStatus, LayersRequest, Phase, StatusRequest};
+use chunked_proto::chunked::control::v1::{HandOvers, HostStatus, LayersRequest, Phase, StatusRequest};
 use serde_json::json;
 
 use crate::args::Status;
@@ -15,6 +17,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     let jobs = client.layers(LayersRequest {}).await?.into_inner().jobs;
     let store = status.store.unwrap_or_default();
     let host = status.host.unwrap_or_default();
+    let handed_over = status.handed_over.unwrap_or_default();
     if command.json {
         let jobs: Vec<_> = jobs
             .iter()
@@ -31,6 +34,11 @@ pub(crate) async fn run(command: Status) -> Result<()> {
             "layers": store.layers, "layer_bytes": store.layer_bytes, "unused_layers": store.unused_layers,
             "unused_bytes": store.unused_bytes, "snapshots": store.snapshots, "indexed_files": store.indexed_files,
             "indexed_chunks": store.indexed_chunks, "jobs": jobs,
+            "handed_over": handed_over.by_reason.iter().collect::<BTreeMap<_, _>>(),
+            "last_handed_over": handed_over.last.as_ref().map(|last| json!({
+                "at": last.at.as_ref().map(|time| time.seconds), "reason": last.reason, "image": last.image,
+                "error": last.text, "advice": last.advice,
+            })),
             "host": {
                 "enabled": host.enabled, "files": host.files, "bytes": host.bytes, "running": host.running,
                 "pass_files": host.pass_files, "expected_files": host.expected_files,
@@ -56,6 +64,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         store.indexed_chunks
     );
     println!("{}", host_line(&host));
+    print_handed_over(&handed_over);
     for job in jobs {
         println!(
             "  {}  {:>11} of {:>11}  {}",
@@ -66,6 +75,21 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Layers that containerd downloaded in our place since the daemon started, by reason.
+fn print_handed_over(handed_over: &HandOvers) {
+    if handed_over.by_reason.is_empty() {
+        return;
+    }
+    let total: u64 = handed_over.by_reason.values().sum();
+    let sorted: BTreeMap<_, _> = handed_over.by_reason.iter().collect();
+    let reasons: Vec<String> =
+        sorted.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    println!("{total} layers were handed over to containerd: {}", reasons.join(", "));
+    if let Some(last) = &handed_over.last {
+        println!("  the last: {}: {}\n  what to do: {}", last.reason, last.text, last.advice);
+    }
 }
 
 fn host_line(host: &HostStatus) -> String {

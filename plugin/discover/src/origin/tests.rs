@@ -40,7 +40,8 @@ fn a_name_that_agrees_comes_first_and_brings_its_port() {
     let from = [("docker.io", "library/alpine"), ("r.example", "team/app")];
     assert_eq!(
         chosen(&from, Some("r.example:5000/team/app:v1"), &[], &[]),
-        ["r.example:5000/team/app", "docker.io/library/alpine", "r.example/team/app"]
+        ["r.example:5000/team/app", "docker.io/library/alpine"],
+        "nobody named port 443 of r.example"
     );
 }
 
@@ -64,17 +65,55 @@ fn records_rank_by_how_close_they_are() {
         record("a.example:3/two:v1", Digest::of(b"index")),
     ];
     let got = chosen(&from, None, &records, &["b.example:9"]);
-    assert_eq!(got[..2], ["a.example:3/two", "a.example:2/one"]);
-    assert_eq!(got[2], "b.example:9/three", "configured before guessed");
-    assert!(got.contains(&"b.example:1/three".to_owned()), "port of another image there: {got:?}");
-    assert!(got.len() <= MAX_PLACES);
+    assert_eq!(got, ["a.example:3/two", "a.example:2/one", "b.example:9/three"], "configured, not guessed");
+    let got = chosen(&from, None, &records, &[]);
+    assert_eq!(got[2..], ["b.example:1/three"], "the port of another image there, for want of a better one");
+}
+
+/// For each origin the kinds of names that are there, and the servers that are asked.
+#[test]
+fn only_servers_that_something_names_are_asked() {
+    let (this, another) = (Digest::of(b"index"), Digest::of(b"another"));
+    for (host, hint, records, known, asked) in [
+        ("10.0.0.1", None, &[][..], &[][..], &[][..]),
+        ("registry", None, &[], &[], &[]),
+        ("localhost", None, &[], &[], &[]),
+        ("::1", None, &[], &[], &[]),
+        ("r.example", None, &[], &[], &["r.example/app"]),
+        (
+            "10.0.0.1",
+            None,
+            &[],
+            &["10.0.0.1:5000", "10.0.0.1:6000"],
+            &["10.0.0.1:5000/app", "10.0.0.1:6000/app"],
+        ),
+        ("10.0.0.1", Some("10.0.0.1:7000/app"), &[], &["10.0.0.1:5000"], &["10.0.0.1:7000/app"]),
+        ("10.0.0.1", Some("10.0.0.1/app"), &[], &["10.0.0.1:5000"], &["10.0.0.1/app"]),
+        ("10.0.0.1", None, &[("10.0.0.1:8000/app", this)], &["10.0.0.1:5000"], &["10.0.0.1:8000/app"]),
+        (
+            "10.0.0.1",
+            None,
+            &[("10.0.0.1:8000/app", another), ("10.0.0.1:9000/other", another)],
+            &["10.0.0.1:5000"],
+            &["10.0.0.1:8000/app", "10.0.0.1:5000/app"],
+        ),
+        ("r.example", None, &[("r.example:8000/app", another)], &[], &["r.example:8000/app"]),
+        ("r.example", None, &[("r.example:9000/other", another)], &[], &["r.example:9000/app"]),
+    ] {
+        let records: Vec<Record> = records.iter().map(|(name, target)| record(name, *target)).collect();
+        assert_eq!(
+            chosen(&[(host, "app")], hint, &records, known),
+            asked,
+            "{host} {hint:?} {records:?} {known:?}"
+        );
+    }
 }
 
 #[test]
 fn addresses_are_hosts_too() {
     let from = [("127.0.0.1", "app"), ("::1", "app")];
     let got = chosen(&from, Some("127.0.0.1:5000/app:v1"), &[], &["[::1]:6000"]);
-    assert_eq!(got[..2], ["127.0.0.1:5000/app", "[::1]:6000/app"]);
+    assert_eq!(got, ["127.0.0.1:5000/app", "[::1]:6000/app"]);
 }
 
 #[test]

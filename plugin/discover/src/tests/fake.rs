@@ -231,10 +231,14 @@ impl Content for Service {
         self.answer().await;
         self.counts.reads.fetch_add(1, Ordering::Relaxed);
         let namespace = namespace_of(&request)?;
-        let (_, blob) = self.find(namespace, &request.into_inner().digest)?;
-        let mut offset = 0;
-        let mut pieces = Vec::new();
-        for piece in blob.bytes.chunks(100_000) {
+        let request = request.into_inner();
+        let (_, blob) = self.find(namespace, &request.digest)?;
+        let (mut offset, mut pieces) = (request.offset, Vec::new());
+        let start = usize::try_from(offset).unwrap();
+        // containerd takes a size of 0 for all the rest.
+        let size = Some(usize::try_from(request.size).unwrap()).filter(|size| *size > 0);
+        let end = size.map_or(blob.bytes.len(), |size| start + size);
+        for piece in blob.bytes[start..end].chunks(100_000) {
             pieces.push(Ok(ReadContentResponse { offset, data: piece.to_vec().into() }));
             offset += i64::try_from(piece.len()).unwrap();
         }

@@ -1,19 +1,64 @@
 //! Content that is missing, altered or too long, and a containerd that does not answer.
 
+use tokio_stream::StreamExt as _;
+
 use super::*;
+use crate::NoRegistry;
 
 #[tokio::test]
-async fn an_imported_image_has_no_source() {
+async fn an_imported_image_has_no_registry() {
     let fake = Fake::start();
     let image = Documents::of(&["a"], "");
     fake.pulled(K8S, &image, &[], 100);
     fake.name(K8S, "r.example/team/app:v1", image.manifest_digest());
     let labels = hints(Some(image.manifest_digest()), Some("r.example/team/app:v1"));
     for labels in [HashMap::new(), labels] {
-        let error = fake.connect().find(Some(K8S), &image.chains[0], &labels).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NoSource);
-        assert!(matches!(error.no_source(), Some(NoSource::NoOrigin { .. })), "{error}");
+        let found = fake.connect().find(Some(K8S), &image.chains[0], &labels).await.unwrap();
+        assert_eq!(found.no_registry, Some(NoRegistry::Imported));
+        assert!(place(&found.image).ends_with(".invalid/image"), "{}", place(&found.image));
+        // Another image that has the layer, and a registry, goes first.
+        let twin = Documents::of(&["a", "c"], "twin");
+        fake.pulled(K8S, &twin, &[("docker.io", "library/twin")], 2000);
+        let found = fake.connect().find(Some(K8S), &image.chains[0], &labels).await.unwrap();
+        assert_eq!((place(&found.image).as_str(), &found.no_registry), ("docker.io/library/twin", &None));
+        fake.remove(&twin.manifest_digest());
     }
+}
+
+#[tokio::test]
+async fn a_registry_whose_port_nothing_names_is_not_asked() {
+    let fake = Fake::start();
+    let image = Documents::of(&["a"], "");
+    fake.pulled(K8S, &image, &[("10.0.0.1", "team/app")], 100);
+    let found = find(&fake.connect(), &image.chains[0]).await.unwrap();
+    assert_eq!(found.no_registry, Some(NoRegistry::UnknownPort { host: "10.0.0.1".to_owned() }));
+    assert_eq!(places(&found), ["10.0.0.1/team/app"]);
+    let known_hosts = vec!["10.0.0.1:5000".to_owned()];
+    let containerd = fake.connect_with(Options { known_hosts, ..Options::default() });
+    let found = find(&containerd, &image.chains[0]).await.unwrap();
+    assert_eq!((places(&found), found.no_registry), (vec!["10.0.0.1:5000/team/app".to_owned()], None));
+}
+
+#[tokio::test]
+async fn a_stored_blob_is_read_by_ranges() {
+    let fake = Fake::start();
+    let bytes: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
+    let digest = fake.put(K8S, &bytes, &[], SystemTime::now());
+    let content = fake.connect().content_of(K8S).unwrap();
+    let size = bytes.len() as u64;
+    assert!(content.find(digest, size - 1).await.unwrap().is_none(), "not the blob of the manifest");
+    assert!(content.find(Digest::of(b"absent"), 6).await.unwrap().is_none());
+    assert!(fake.connect().content_of("other").unwrap().find(digest, size).await.unwrap().is_none());
+    let blob = content.find(digest, size).await.unwrap().unwrap();
+    for (start, end) in [(0, size), (5, 6), (1 << 20, (2 << 20) + 7), (size - 1, size)] {
+        let pieces: Vec<_> = blob.read(chunked_core::ByteRange { start, end }).collect().await;
+        let read: Vec<u8> = pieces.into_iter().flat_map(Result::unwrap).collect();
+        let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+        assert!(read == bytes[range], "{start}..{end}");
+    }
+    fake.remove(&digest);
+    let mut pieces = Box::pin(blob.read(chunked_core::ByteRange { start: 0, end: 1 }));
+    assert!(pieces.next().await.unwrap().is_err(), "collected in the meantime");
 }
 
 #[tokio::test]

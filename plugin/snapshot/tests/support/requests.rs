@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use chunked_core::{Digest, chain_id};
 use chunked_proto::containerd::services::snapshots::v1 as wire;
-use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
-use chunked_store::{Flavour, Keep, NewLayer, Store, StoreOptions, Usage};
+use chunked_snapshot::{
+    Cause, Fallback, HandOvers, RemoteError, RemoteLayers, RemoteRequest, ServiceOptions,
+};
+use chunked_store::{Flavour, Keep, LayerPin, NewLayer, Store, StoreOptions, Usage};
 use tonic::{Code, Status};
 
 use crate::serve;
@@ -40,7 +42,7 @@ impl RemoteLayers for TwoLayers {
     fn prepare(
         &self,
         request: RemoteRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<RemoteOutcome, RemoteError>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let (store, slow) = (Arc::clone(&self.store), self.slow);
         Box::pin(async move {
@@ -51,13 +53,10 @@ impl RemoteLayers for TwoLayers {
                     ("top", Flavour::Upper)
                 }
                 _ => {
-                    return match request.labels.get("containerd.io/snapshot/test").map(String::as_str) {
-                        Some("unavailable") => Err(RemoteError::Unavailable("registry is down".to_owned())),
-                        Some("integrity") => {
-                            Err(RemoteError::Integrity("layer x: DiffID differs".to_owned()))
-                        }
-                        _ => Ok(RemoteOutcome::NoSource { reason: "unknown".to_owned() }),
-                    };
+                    let told = request.labels.get("containerd.io/snapshot/test").map(String::as_str);
+                    let cause = Cause::ALL.into_iter().find(|cause| Some(cause.name()) == told);
+                    let text = format!("layer x: {}", told.unwrap_or_default());
+                    return Err(RemoteError::new(cause.unwrap_or(Cause::NoSource), text));
                 }
             };
             let layer = store.commit_layer(
@@ -75,7 +74,7 @@ impl RemoteLayers for TwoLayers {
                     origin: None,
                 },
             );
-            Ok(RemoteOutcome::Ready(layer.unwrap()))
+            Ok(layer.unwrap())
         })
     }
 }
@@ -84,19 +83,27 @@ pub struct Setup {
     pub _dir: tempfile::TempDir,
     pub store: Arc<Store>,
     pub remote: Arc<TwoLayers>,
+    pub handed_over: Arc<HandOvers>,
     pub client: Client,
 }
 
 pub async fn setup(slow: Duration) -> Setup {
+    setup_with(slow, Fallback::default()).await
+}
+
+pub async fn setup_with(slow: Duration, fallback: Fallback) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let options =
         StoreOptions { keep: Keep { min_age: Duration::ZERO, bytes: 0, ..Keep::default() }, sync: false };
     let store = Arc::new(Store::open_with(dir.path(), options).unwrap());
     let remote = Arc::new(TwoLayers { store: Arc::clone(&store), calls: AtomicUsize::new(0), slow });
     let socket = dir.path().join("socket");
-    tokio::spawn(serve::serve(Arc::clone(&store), remote.clone(), socket.clone()));
+    let handed_over = Arc::<HandOvers>::default();
+    let options =
+        ServiceOptions { fallback, handed_over: Arc::clone(&handed_over), ..ServiceOptions::default() };
+    tokio::spawn(serve::serve_with(Arc::clone(&store), remote.clone(), socket.clone(), options));
     let client = serve::connect(&socket).await.unwrap();
-    Setup { _dir: dir, store, remote, client }
+    Setup { _dir: dir, store, remote, handed_over, client }
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {

@@ -13,10 +13,21 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// Serves until the runtime ends.
+#[allow(dead_code, reason = "not every user of this module is content with the defaults")]
 pub async fn serve(store: Arc<Store>, remote: Arc<dyn RemoteLayers>, socket: PathBuf) -> std::io::Result<()> {
+    serve_with(store, remote, socket, ServiceOptions::default()).await
+}
+
+/// The same with other options.
+pub async fn serve_with(
+    store: Arc<Store>,
+    remote: Arc<dyn RemoteLayers>,
+    socket: PathBuf,
+    options: ServiceOptions,
+) -> std::io::Result<()> {
     let listener = UnixListener::bind(&socket)?;
     Server::builder()
-        .add_service(service(store, remote, ServiceOptions::default()))
+        .add_service(service(store, remote, options))
         .serve_with_incoming(UnixListenerStream::new(listener))
         .await
         .map_err(std::io::Error::other)

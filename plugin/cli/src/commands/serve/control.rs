@@ -10,6 +10,7 @@ use chunked_engine::{Engine, JobStatus, Phase};
 use chunked_host::{HostIndex, HostStatus};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
+use chunked_snapshot::HandOvers;
 use chunked_store::{Store, StoreError};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -23,6 +24,7 @@ struct Service {
     engine: Engine,
     containerd: Arc<Containerd>,
     host: HostIndex,
+    handed_over: Arc<HandOvers>,
 }
 
 /// The control service.
@@ -31,8 +33,9 @@ pub(crate) fn service(
     engine: Engine,
     containerd: Arc<Containerd>,
     host: HostIndex,
+    handed_over: Arc<HandOvers>,
 ) -> ControlServer<impl Control> {
-    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd, host })
+    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd, host, handed_over })
 }
 
 #[tonic::async_trait]
@@ -51,6 +54,7 @@ impl Control for Service {
             running_jobs: running,
             containerd_version: self.containerd.version().await.unwrap_or_default(),
             host: Some(host_status(&host)),
+            handed_over: Some(handed_over(&self.handed_over)),
         }))
     }
 
@@ -97,6 +101,21 @@ fn ended(error: tokio::task::JoinError) -> Status {
 #[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
 fn failed(error: StoreError) -> Status {
     Status::internal(Causes(&error).to_string())
+}
+
+fn handed_over(hand_overs: &HandOvers) -> api::HandOvers {
+    let by_reason = hand_overs.counts().into_iter();
+    let last = hand_overs.last().map(|last| api::HandOver {
+        at: Some(last.at.into()),
+        reason: last.cause.name().to_owned(),
+        image: last.image.unwrap_or_default(),
+        text: last.text,
+        advice: last.advice.to_owned(),
+    });
+    api::HandOvers {
+        by_reason: by_reason.map(|(cause, count)| (cause.name().to_owned(), count)).collect(),
+        last,
+    }
 }
 
 fn host_status(status: &HostStatus) -> api::HostStatus {

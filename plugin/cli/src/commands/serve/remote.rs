@@ -3,22 +3,105 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chunked_core::Causes;
-use chunked_discover::{Containerd, ErrorKind, Found, Source};
-use chunked_engine::{Engine, EngineError, LayerReport};
-use chunked_snapshot::{RemoteError, RemoteLayers, RemoteOutcome, RemoteRequest};
+use chunked_discover::{Containerd, Found, Source};
+use chunked_engine::{Contents, Engine, EngineError, Fault, Places};
+use chunked_snapshot::{Cause, RemoteError, RemoteLayers, RemoteRequest};
+use chunked_store::LayerPin;
 
-/// [`RemoteLayers`] over containerd's content store and the engine.
-#[derive(Debug)]
+use super::cause;
+use super::handed::Handed;
+use super::stored::Stored;
+
+/// [`RemoteLayers`] over containerd's content store and the engine. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Remote {
     containerd: Arc<Containerd>,
     engine: Engine,
+    handed: Arc<Handed>,
+    /// Layers that we cannot make are containerd's.
+    hand_over: bool,
 }
 
 impl Remote {
-    pub(crate) fn new(containerd: Arc<Containerd>, engine: Engine) -> Self {
-        Self { containerd, engine }
+    pub(crate) fn new(containerd: Arc<Containerd>, engine: Engine, hand_over: bool) -> Self {
+        Self { containerd, engine, handed: Arc::default(), hand_over }
+    }
+
+    async fn find_and_pull(self, request: RemoteRequest) -> Result<LayerPin, RemoteError> {
+        let found =
+            self.containerd.find(request.namespace.as_deref(), &request.target, &request.labels).await;
+        let found =
+            found.map_err(|error| RemoteError::new(cause::of_search(&error), Causes(&error).to_string()))?;
+        if self.hand_over
+            && let Some((cause, text)) = self.handed.above(&found.image, found.index, Instant::now())
+        {
+            return self.adopt_or_follow(&found, cause, text);
+        }
+        let (image, index) = (Arc::clone(&found.image), found.index);
+        let contents = request.namespace.as_deref().and_then(|name| self.containerd.content_of(name));
+        let contents = contents.map(|content| Arc::new(Stored(content)) as Arc<dyn Contents>);
+        let pulled = self.pull(found, contents).await;
+        if let Err(error) = &pulled
+            && self.hand_over
+            && error.cause.may_be_handed_over()
+        {
+            // containerd downloads this layer and all above it.
+            self.engine.release(&image, index);
+            self.handed.note(&image, index, (error.cause, error.text.clone()), Instant::now());
+        }
+        pulled
+    }
+
+    /// A layer above one that containerd downloads. containerd downloads this one as well: it is not fetched twice. If
+    /// it is here already, containerd need not unpack it.
+    fn adopt_or_follow(&self, found: &Found, cause: Cause, text: String) -> Result<LayerPin, RemoteError> {
+        let Found { image, index, .. } = found;
+        let layer = image.layers.get(*index).map(|layer| layer.blob);
+        let (name, follows) = (Some(image.reference.to_string()), true);
+        match self.engine.present(image, *index) {
+            Ok(Some(pin)) => Ok(pin),
+            Ok(None) => {
+                self.engine.release(image, *index);
+                Err(RemoteError { cause, image: name, layer, text, follows })
+            }
+            Err(error) => {
+                let text = Causes(&error).to_string();
+                Err(RemoteError { cause: cause::of_layer(&error), image: name, layer, text, follows })
+            }
+        }
+    }
+
+    /// Pulls from the likeliest source, then from the others that have the layer.
+    async fn pull(&self, found: Found, contents: Option<Arc<dyn Contents>>) -> Result<LayerPin, RemoteError> {
+        let Found { image, index, port_assumed, no_registry, alternatives } = found;
+        let first = Source { image, index, port_assumed, no_registry };
+        let mut failed: Option<RemoteError> = None;
+        for source in std::iter::once(first).chain(alternatives) {
+            let places = Places { contents: contents.clone(), no_registry: source.no_registry.is_some() };
+            self.engine.start_image(&source.image, &places);
+            let error = match self.engine.layer(&source.image, source.index, &places).await {
+                Ok(report) => return Ok(report.pin.clone()),
+                Err(error) => error,
+            };
+            let this = remote_error(&source, &error);
+            let elsewhere = cause::may_be_had_elsewhere(&error);
+            failed = Some(match failed {
+                None => this,
+                // What the likeliest source said comes first.
+                Some(first) => RemoteError { text: format!("{}; {}", first.text, this.text), ..first },
+            });
+            if !elsewhere {
+                // A failed proof, or a fault of this machine, says more than a registry that did not answer.
+                return Err(RemoteError {
+                    cause: cause::of_layer(&error),
+                    ..failed.unwrap_or_else(|| remote_error(&source, &error))
+                });
+            }
+        }
+        Err(failed.unwrap_or_else(|| RemoteError::new(Cause::NoSource, "no image has this layer")))
     }
 }
 
@@ -26,71 +109,25 @@ impl RemoteLayers for Remote {
     fn prepare(
         &self,
         request: RemoteRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<RemoteOutcome, RemoteError>> + Send>> {
-        let (containerd, engine) = (Arc::clone(&self.containerd), self.engine.clone());
-        Box::pin(async move {
-            let found = containerd.find(request.namespace.as_deref(), &request.target, &request.labels).await;
-            match found {
-                Ok(found) => pull(&engine, found).await,
-                Err(error) => {
-                    let text = Causes(&error).to_string();
-                    match error.kind() {
-                        ErrorKind::Integrity => Err(RemoteError::Integrity(text)),
-                        ErrorKind::Unavailable => Err(RemoteError::Unavailable(text)),
-                        // The ordinary way needs no source: containerd fetches and unpacks the layer itself.
-                        ErrorKind::NoSource => {
-                            tracing::warn!(target = %request.target, reason = text, "no source for this layer");
-                            Ok(RemoteOutcome::NoSource { reason: text })
-                        }
-                    }
-                }
-            }
-        })
+    ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>> {
+        Box::pin(self.clone().find_and_pull(request))
     }
 }
 
-/// Pulls from the likeliest source, then from the others that have the layer.
-async fn pull(engine: &Engine, found: Found) -> Result<RemoteOutcome, RemoteError> {
-    let first = Source { image: found.image, index: found.index, port_assumed: found.port_assumed };
-    let mut failures = Vec::new();
-    let mut port_assumed = true;
-    for source in std::iter::once(first).chain(found.alternatives) {
-        port_assumed &= source.port_assumed;
-        match layer(engine, &source).await {
-            Ok(report) => return Ok(RemoteOutcome::Ready(report.pin.clone())),
-            Err(error) => {
-                let text = format!("image {}: {}", source.image.reference, Causes(&*error));
-                if !is_unreachable(&error) {
-                    return Err(remote_error(text, &error));
-                }
-                failures.push(text);
-            }
+/// The failure of one source.
+fn remote_error(source: &Source, error: &EngineError) -> RemoteError {
+    let image = source.image.reference.to_string();
+    let text = match &source.no_registry {
+        Some(reason) if matches!(error.fault(), Fault::Absent) => {
+            format!("image {image}: {}: {reason}", Causes(error))
         }
-    }
-    let text = failures.join("; ");
-    if port_assumed {
+        _ => format!("image {image}: {}", Causes(error)),
+    };
+    let cause = match (cause::of_layer(error), &source.no_registry) {
+        (Cause::NoSource, Some(reason)) => cause::of_nowhere(reason),
         // containerd's labels lose the registry's port, so this may simply have been the wrong one.
-        let reason = format!("{text}; if the registry has another port, list it in registry.known_hosts");
-        tracing::warn!(reason, "the layer's registry cannot be reached; containerd fetches the layer itself");
-        return Ok(RemoteOutcome::NoSource { reason });
-    }
-    Err(RemoteError::Unavailable(text))
-}
-
-async fn layer(engine: &Engine, source: &Source) -> Result<Arc<LayerReport>, Arc<EngineError>> {
-    engine.start_image(&source.image);
-    engine.layer(&source.image, source.index).await
-}
-
-/// True when another repository may still serve the layer.
-fn is_unreachable(error: &EngineError) -> bool {
-    matches!(error, EngineError::Registry { .. } | EngineError::Fetch { .. })
-}
-
-fn remote_error(text: String, error: &EngineError) -> RemoteError {
-    match error {
-        error if error.check().is_some() => RemoteError::Integrity(text),
-        EngineError::Stopped { .. } => RemoteError::Unavailable(text),
-        _ => RemoteError::Internal(text),
-    }
+        (Cause::Unreachable | Cause::Untrusted, _) if source.port_assumed => Cause::UnknownServer,
+        (cause, _) => cause,
+    };
+    RemoteError { cause, image: Some(image), layer: Some(error.layer()), text, follows: false }
 }
