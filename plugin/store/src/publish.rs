@@ -91,8 +91,11 @@ fn publish(inner: &Arc<Inner>, mut staging: Staging, row: &LayerRow) -> Result<L
     let dir = inner.layout.snapshot(row.id);
     std::fs::rename(staging.dir(), &dir).map_err(at("publish", &dir))?;
     staging.keep();
-    // If anything fails from here on, the next start finds a directory with a marker and writes the row
-    // itself.
+    // A crash from here on leaves a directory with a marker: the next start writes the row itself.
+    record(inner, row).inspect_err(|_| withdraw(inner, row.id))
+}
+
+fn record(inner: &Arc<Inner>, row: &LayerRow) -> Result<LayerPin, StoreError> {
     if inner.options.sync {
         inner.layout.sync_names()?;
     }
@@ -103,6 +106,15 @@ fn publish(inner: &Arc<Inner>, mut staging: Staging, row: &LayerRow) -> Result<L
         heal(inner, db, row)
     })?;
     Ok(pin)
+}
+
+/// Takes a directory away that got no row, because the disk is full or broken: nobody would find it until the next start.
+fn withdraw(inner: &Inner, id: u64) {
+    inner.forget(id);
+    // Where it cannot be told, the directory stays: a row without one would be worse.
+    if matches!(inner.database.read(|db| rows::layer(db, id)), Ok(None)) {
+        inner.bury(id);
+    }
 }
 
 /// Snapshots whose layer directory was lost get the new one, when it is certainly the same tree.
@@ -143,3 +155,6 @@ fn check(layer: &NewLayer) -> Result<(), StoreError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
