@@ -27,7 +27,7 @@ pub(crate) fn write(layers: &[PathBuf], to: &Path) -> Result<()> {
     // One that was there may be another user's.
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     target.set_owner_and_mode(user.as_raw(), group.as_raw(), 0o700).with_context(context)?;
-    for layer in layers {
+    for layer in visible(layers) {
         Merge::new(layer, &target).and_then(Merge::run).with_context(context)?;
     }
     match layers.last() {
@@ -35,6 +35,13 @@ pub(crate) fn write(layers: &[PathBuf], to: &Path) -> Result<()> {
         None => target.set_owner_and_mode(0, 0, 0o755).map_err(Into::into),
     }
     .with_context(context)
+}
+
+/// The layers that are not below one whose root is opaque.
+fn visible(layers: &[PathBuf]) -> &[PathBuf] {
+    // What cannot be read is reported by the merge.
+    let is_opaque = |path: &PathBuf| Dir::open(path).and_then(|root| root.is_opaque()).unwrap_or(false);
+    layers.iter().rposition(is_opaque).and_then(|first| layers.get(first..)).unwrap_or(layers)
 }
 
 /// One layer on its way into the tree.

@@ -22,9 +22,9 @@ pub struct Times {
 pub struct Metadata {
     /// Permission bits with setuid, setgid, sticky.
     pub mode: u32,
-    /// Owner.
+    /// Owner; [`u32::MAX`] leaves the owner as it is, like chown(2).
     pub uid: u32,
-    /// Group.
+    /// Group; [`u32::MAX`] leaves the group as it is.
     pub gid: u32,
     /// Times.
     pub times: Times,
@@ -53,6 +53,11 @@ impl Times {
     }
 }
 
+/// Owner and group to set; the highest number, which is -1 to chown(2), leaves what there is.
+fn owner(uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
+    ((uid != u32::MAX).then(|| Uid::from_raw(uid)), (gid != u32::MAX).then(|| Gid::from_raw(gid)))
+}
+
 /// Sets owner, extended attributes, mode and times of an open file or directory, in the order that keeps
 /// capabilities and setuid bits (chown clears both). `created` says with which owner and mode the node was
 /// created just now, so that calls that would change nothing are left out; what the umask took of the mode is set.
@@ -65,7 +70,8 @@ pub fn set_fd_metadata(
     let fd = fd.as_fd();
     let owned = created.is_some_and(|(_, uid, gid)| (uid, gid) == (wanted.uid, wanted.gid));
     if !owned {
-        fs::fchown(fd, Some(Uid::from_raw(wanted.uid)), Some(Gid::from_raw(wanted.gid)))?;
+        let (uid, gid) = owner(wanted.uid, wanted.gid);
+        fs::fchown(fd, uid, gid)?;
     }
     for xattr in xattrs {
         set_xattr_fd(fd, xattr)?;
@@ -139,7 +145,7 @@ impl Dir {
 
     /// Sets the owner of `name`, not following a symlink.
     pub fn chown(&self, name: &[u8], uid: u32, gid: u32) -> Result<()> {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let (uid, gid) = owner(uid, gid);
         Ok(fs::chownat(self.as_fd(), self.name(name)?, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 

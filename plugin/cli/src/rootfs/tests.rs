@@ -104,3 +104,12 @@ fn the_root_gets_its_mode_last() {
     write(&[], &layers.at("empty/image")).unwrap();
     assert_eq!((mode("empty/image"), mode("empty") & 0o022), (0o755, 0));
 }
+
+#[test]
+fn an_opaque_root_hides_all_lower_layers() {
+    let layers = Layers::new(&["1/gone", "2/there", "3/there/too"]);
+    layers.dir("2").set_opaque().unwrap();
+    write(&[layers.at("1"), layers.at("2"), layers.at("3")], &layers.at("to")).unwrap();
+    assert!(layers.at("to/there/too").exists() && !layers.at("to/gone").exists());
+    assert!(!layers.dir("to").is_opaque().unwrap());
+}

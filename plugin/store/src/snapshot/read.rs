@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use chunked_linux::Dir;
 use rusqlite::params;
 
 use super::{COLUMNS, Kind, Mountable, Snapshot, all_for, find, parse, require, require_parent};
@@ -116,7 +117,7 @@ impl Store {
 
     pub(crate) fn mountable(&self, snapshot: Snapshot, parents: Vec<PathBuf>) -> Mountable {
         let layout = &self.inner.layout;
-        let parents = distinct(parents);
+        let parents = distinct(visible(parents));
         Mountable { fs: layout.fs(snapshot.dir), work: layout.work(snapshot.dir), parents, snapshot }
     }
 
@@ -124,6 +125,17 @@ impl Store {
     pub fn exists(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.inner.database.read(|db| find(db, name))?.is_some())
     }
+}
+
+/// Leaves out what lies below a layer whose root is opaque: overlayfs looks at opaque directories everywhere but at the
+/// root (OCI image-spec, layer.md, "Opaque Whiteout").
+fn visible(mut parents: Vec<PathBuf>) -> Vec<PathBuf> {
+    // What cannot be read is for the mount to report.
+    let is_opaque = |path: &PathBuf| Dir::open(path).and_then(|root| root.is_opaque()).unwrap_or(false);
+    if let Some(last) = parents.iter().position(is_opaque) {
+        parents.truncate(last + 1);
+    }
+    parents
 }
 
 /// Leaves out a layer's lower occurrences. Overlay refuses one directory twice (ELOOP, "conflicting lowerdir

@@ -155,3 +155,18 @@ fn a_removal_races_a_child_without_breaking_the_chain() {
         assert!(made.is_ok() != removed.is_ok(), "one of them wins: {made:?} {removed:?}");
     }
 }
+
+#[test]
+fn what_lies_below_an_opaque_root_is_not_mounted() {
+    let temp = Temporary::new();
+    let store = temp.open();
+    committed(&store, "bottom", None);
+    let middle = create(&store, Kind::Active, "middle-key", Some("bottom")).unwrap();
+    chunked_linux::Dir::open(&middle.fs).unwrap().set_opaque().unwrap();
+    store.commit("middle", "middle-key", &Labels::new(), None).unwrap();
+    let top = create(&store, Kind::Active, "top-key", Some("middle")).unwrap();
+    assert_eq!(top.parents, std::slice::from_ref(&middle.fs));
+    store.commit("top", "top-key", &Labels::new(), None).unwrap();
+    let view = create(&store, Kind::View, "view", Some("top")).unwrap();
+    assert_eq!(view.parents, [top.fs, middle.fs]);
+}
