@@ -164,9 +164,6 @@ impl Extractor {
         self.dispatcher.check()?;
         // Ignored entries (the root, whiteouts of the lowest layer) may still have payload to pass over.
         let Some(target) = self.staging.place(&entry)? else { return Ok(()) };
-        if self.staging.is_whiteout(target.node) {
-            return self.dispatcher.push(Box::new(MakeNode { target, what: What::Whiteout }), 0);
-        }
         match entry.kind {
             Kind::File { size, sparse } => {
                 let file = Awaited { target: Box::new(target), size, sparse, data: Vec::new(), have: 0 };
@@ -381,6 +378,7 @@ impl Extractor {
         self.dispatcher.barrier()?;
         let dispatcher = &self.dispatcher;
         self.staging.tidy(&|| dispatcher.check())?;
+        self.staging.whiteouts(&|| dispatcher.check())?;
         for job in self.staging.directories()? {
             self.dispatcher.push(Box::new(job), 0)?;
         }

@@ -10,6 +10,7 @@ use chunked_core::{Timestamp, Xattr};
 use chunked_linux::{Dir, Metadata, Times, clone_file, copy_sparse, set_fd_metadata};
 
 use crate::tree::inode::{Relinked, same_xattrs};
+use crate::tree::metadata::keep_owner;
 use crate::tree::model::NodeId;
 use crate::work::layer::{Inode, Layer};
 use crate::work::target::passing_name;
@@ -28,23 +29,21 @@ impl LinkedInode<'_> {
     pub(crate) fn file(&self, relinked: &Relinked) -> std::io::Result<()> {
         let file = self.dir.open_file(self.name)?;
         let (have, own) = (file.metadata()?, chunked_linux::xattrs(&file)?);
-        let (wanted, xattrs) = (&relinked.meta, relinked.xattrs(&own));
         let borrowed = self.layer.is_borrowed(Inode::of(&have));
         let mut now = metadata(&have);
+        let (mut wanted, xattrs) = (relinked.meta, relinked.xattrs(&own));
+        keep_owner(&mut wanted, &now);
         if borrowed {
             // Reading changes it, and equal files may differ in it.
             now.times.access = wanted.times.access;
         }
-        if now == *wanted && same_xattrs(&xattrs, &own) {
+        if now == wanted && same_xattrs(&xattrs, &own) {
             return Ok(());
         }
         if borrowed {
-            return self.own_copy(&file, wanted, &xattrs);
+            return self.own_copy(&file, &wanted, &xattrs);
         }
-        for gone in own.iter().filter(|xattr| !xattrs.iter().any(|other| other.name == xattr.name)) {
-            chunked_linux::remove_xattr(&file, &gone.name)?;
-        }
-        set_fd_metadata(&file, wanted, &xattrs, None)
+        set_fd_metadata(&file, &wanted, &xattrs, None)
     }
 
     /// Puts a copy of `shared` in its place, which belongs to this layer alone.

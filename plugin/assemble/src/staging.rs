@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chunked_core::{Digest, Entry};
-use chunked_linux::Dir;
+use chunked_linux::{Dir, NodeType};
 
 use crate::error::AssembleError;
 use crate::relink::LinkedInode;
 use crate::report::{Extracted, Stored};
-use crate::tree::model::{Directory, NodeId, Tidy, Tree};
+use crate::tree::model::{Directory, NodeId, Tidy, Tree, Whiteouts};
 use crate::tree::path::split;
 use crate::tree::placement::Placement;
 use crate::work::layer::Layer;
@@ -32,6 +32,8 @@ pub(crate) struct Staging {
     /// Where nodes lie that replace others, until the tree is tidied: the directory's name in the root, and itself.
     aside: Option<(Vec<u8>, Arc<Dir>)>,
     open: HashMap<NodeId, Arc<Dir>>,
+    /// Whiteouts made.
+    whiteouts: u64,
 }
 
 /// Says whether the layer is still wanted, and if not why.
@@ -45,6 +47,7 @@ impl Staging {
             placement: Placement::new(base),
             aside: None,
             open: HashMap::new(),
+            whiteouts: 0,
         })
     }
 
@@ -58,11 +61,6 @@ impl Staging {
         let Some(node) = placed.node else { return Ok(None) };
         let (dir, path) = self.place_of(node)?;
         Ok(Some(Target::new(Arc::clone(&self.layer), node, dir, path, entry)))
-    }
-
-    /// True when the node is an overlay whiteout, whatever its entry's kind.
-    pub(crate) fn is_whiteout(&self, node: NodeId) -> bool {
-        self.placement.tree.is_whiteout(node)
     }
 
     fn make_dir(&mut self, id: NodeId) -> Result<(), AssembleError> {
@@ -194,6 +192,25 @@ impl Staging {
         Ok(())
     }
 
+    /// Makes the whiteouts: overlayfs takes a 0:0 character device for one. Everything else must be in its place.
+    ///
+    /// Such a directory may turn out to have no counterpart in lower layers, and of what does not merge overlayfs would
+    /// list the devices. The mark makes it look closer.
+    pub(crate) fn whiteouts(&mut self, check: Check<'_>) -> Result<(), AssembleError> {
+        for Whiteouts { directory, names } in self.placement.tree.settle_whiteouts() {
+            check()?;
+            let (dir, path) = (self.dir(directory)?, self.placement.tree.path(directory));
+            dir.set_has_whiteouts().map_err(AssembleError::io(&path, "marking a directory with whiteouts"))?;
+            for (name, (uid, gid)) in names {
+                dir.create_node(&name, NodeType::Char, 0, 0, 0)
+                    .and_then(|()| dir.chown(&name, uid, gid))
+                    .map_err(AssembleError::io(&name, "creating the whiteout"))?;
+                self.whiteouts += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// The last pass: final metadata of every directory.
     pub(crate) fn directories(&mut self) -> Result<Vec<FinishDirectory>, AssembleError> {
         let root = &self.layer.root;
@@ -223,7 +240,7 @@ impl Staging {
         for id in tree.nodes() {
             if let Some(directory) = tree.directory(id) {
                 directories += 1;
-                if !directory.is_explicit() {
+                if directory.takes_after_lower() {
                     implied.push(tree.path(id));
                 }
             } else {
@@ -247,7 +264,7 @@ impl Staging {
             has_whiteouts: self.placement.has_whiteouts(),
             bytes: files.iter().map(|file| file.size.next_multiple_of(4096)).sum::<u64>()
                 + (directories + 1) * 4096,
-            inodes: paths.len() as u64 + directories + 1,
+            inodes: paths.len() as u64 + directories + self.whiteouts + 1,
             shared_bytes: shared.iter().map(|shared| shared.bytes).sum(),
             shared_inodes: shared.iter().filter(|shared| shared.linked).count() as u64,
             files,

@@ -17,6 +17,7 @@ const MOST: usize = 64 * 1024;
 const FEW: usize = 512;
 /// What overlayfs believes.
 const OPAQUE: &str = "trusted.overlay.opaque";
+const ORIGIN: &str = "trusted.overlay.origin";
 const SELINUX: &[u8] = b"security.selinux";
 
 /// Attributes of something, by the calls that reach it.
@@ -126,6 +127,15 @@ impl Dir {
     /// Marks this directory opaque for overlayfs (kernel documentation, "whiteouts and opaque directories").
     pub fn set_opaque(&self) -> Result<()> {
         Ok(fs::fsetxattr(self, OPAQUE, b"y", XattrFlags::empty())?)
+    }
+
+    /// Tells overlayfs that this directory may have whiteouts although no lower directory merges with it: it does not list
+    /// them then. An empty mark says that the directory was copied up from nobody knows where (`ovl_path_check_origin_xattr`).
+    ///
+    /// # Errors
+    /// Whatever setting the attribute gives.
+    pub fn set_has_whiteouts(&self) -> Result<()> {
+        Ok(fs::fsetxattr(self, ORIGIN, b"", XattrFlags::empty())?)
     }
 
     /// Does overlayfs take this directory for opaque?

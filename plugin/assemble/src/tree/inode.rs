@@ -1,14 +1,13 @@
 //! Metadata of an inode: what hard-link entries make of it, and when two are the same. Pure: no I/O.
 //!
 //! containerd's unpack gives the inode the metadata of each link entry in turn: the last one wins, attributes add up.
-//! Its chown(2), even to the same owner, takes the capabilities away, which only an entry that names them gives back.
+//! Its chown(2), even to the same owner, also takes the capabilities away. We give them back, unless a link entry has
+//! others: docker and podman keep them, and `ping` works under each of its names.
 
 use chunked_core::{Entry, Xattr};
 use chunked_linux::Metadata;
 
-use crate::tree::metadata::metadata;
-
-const CAPABILITY: &[u8] = b"security.capability";
+use crate::tree::metadata::changed;
 
 /// The metadata that the link entries of one inode leave.
 #[derive(Debug)]
@@ -22,21 +21,18 @@ pub(crate) struct Relinked {
 impl Relinked {
     /// After the first link entry.
     pub(crate) fn new(entry: &Entry) -> Self {
-        let mut relinked = Self { meta: metadata(entry), xattrs: Vec::new() };
-        relinked.add(entry);
-        relinked
+        Self { meta: changed(None, entry), xattrs: entry.xattrs.clone() }
     }
 
     /// After one more link entry.
     pub(crate) fn add(&mut self, entry: &Entry) {
-        self.meta = metadata(entry);
-        self.xattrs.retain(|xattr| xattr.name != CAPABILITY);
+        self.meta = changed(Some(&self.meta), entry);
         merge(&mut self.xattrs, &entry.xattrs);
     }
 
     /// All attributes the inode is to have, which had `own` before.
     pub(crate) fn xattrs(&self, own: &[Xattr]) -> Vec<Xattr> {
-        let mut all: Vec<_> = own.iter().filter(|xattr| xattr.name != CAPABILITY).cloned().collect();
+        let mut all = own.to_vec();
         merge(&mut all, &self.xattrs);
         all
     }
@@ -86,11 +82,11 @@ mod tests {
         let capability = "security.capability";
         let own = [xattr("user.own", "o"), xattr("user.both", "o"), xattr(capability, "o")];
         for (entries, mode, expected) in [
-            (vec![entry(1, &[])], 1, vec![("user.own", "o"), ("user.both", "o")]),
+            (vec![entry(1, &[])], 1, vec![("user.own", "o"), ("user.both", "o"), (capability, "o")]),
             (
                 vec![entry(1, &[("user.both", "1")]), entry(2, &[("user.new", "2")])],
                 2,
-                vec![("user.own", "o"), ("user.both", "1"), ("user.new", "2")],
+                vec![("user.own", "o"), (capability, "o"), ("user.both", "1"), ("user.new", "2")],
             ),
             (
                 vec![entry(1, &[(capability, "1")])],
@@ -100,7 +96,7 @@ mod tests {
             (
                 vec![entry(1, &[(capability, "1")]), entry(3, &[])],
                 3,
-                vec![("user.own", "o"), ("user.both", "o")],
+                vec![("user.own", "o"), ("user.both", "o"), (capability, "1")],
             ),
         ] {
             let mut entries = entries.iter();

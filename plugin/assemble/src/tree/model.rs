@@ -8,9 +8,9 @@
 //! workers may be busy with that: it is made aside, and what is no longer in the tree stays where it is. When all is
 //! written, [`Tree::tidy`] says how the disk becomes the tree. Pure: no I/O.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::tree::path::{self, clean};
+use crate::tree::path;
 
 /// Symlinks followed for one name before it counts as a loop (as in containerd's continuity/fs.RootPath).
 const MAX_LINKS: usize = 255;
@@ -24,7 +24,7 @@ pub(crate) struct NodeId(u32);
 pub(crate) enum Node {
     Directory(Directory),
     Symlink(Vec<u8>),
-    /// File, device, FIFO or whiteout.
+    /// File, device or FIFO.
     Leaf(Leaf),
 }
 
@@ -32,7 +32,6 @@ pub(crate) enum Node {
 pub(crate) enum Leaf {
     File,
     Special,
-    Whiteout,
 }
 
 type Name = Box<[u8]>;
@@ -47,6 +46,10 @@ pub(crate) struct Directory {
     /// Described by an entry; the others were only implied by the names of entries below them.
     explicit: bool,
     opaque: bool,
+    /// A whiteout hides what lower layers have at this directory's own path.
+    removed: bool,
+    /// Names that whiteouts hide in lower layers, with the whiteouts' owner and group. What this layer has there stays.
+    hidden: BTreeMap<Name, (u32, u32)>,
 }
 
 impl Directory {
@@ -55,12 +58,14 @@ impl Directory {
         Self { explicit: true, ..Self::default() }
     }
 
-    pub(crate) fn is_explicit(&self) -> bool {
-        self.explicit
+    /// Only implied: its attributes are those of the directory that lower layers have at its path.
+    pub(crate) fn takes_after_lower(&self) -> bool {
+        !self.explicit && !self.removed
     }
 
+    /// Nothing of lower layers is to be seen in it.
     pub(crate) fn is_opaque(&self) -> bool {
-        self.opaque
+        self.opaque || self.removed
     }
 }
 
@@ -91,6 +96,13 @@ pub(crate) enum Tidy {
     Remove { directory: NodeId, name: Vec<u8> },
     /// The node, which lies aside, is moved to its name in its parent; afterwards [`Tree::moved`] is called.
     Move { node: NodeId },
+}
+
+/// Whiteouts to be made in one directory: names with owner and group.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Whiteouts {
+    pub(crate) directory: NodeId,
+    pub(crate) names: Vec<(Vec<u8>, (u32, u32))>,
 }
 
 /// Why a name leads nowhere.
@@ -183,10 +195,6 @@ impl Tree {
         matches!(self.node(id), Some(Node::Symlink(_)))
     }
 
-    pub(crate) fn is_whiteout(&self, id: NodeId) -> bool {
-        matches!(self.node(id), Some(Node::Leaf(Leaf::Whiteout)))
-    }
-
     pub(crate) fn parent(&self, id: NodeId) -> NodeId {
         self.slot(id).map_or(Self::ROOT, |slot| slot.parent)
     }
@@ -197,9 +205,9 @@ impl Tree {
 
     /// Where `name` leads: its components with every symlink of this tree resolved within the root, except that
     /// the last component is taken as it is when `follow_last` is false. Components that are not there stay
-    /// literal, like in containerd.
+    /// literal, and `..` leaves the directory that what is before it leads to, like in containerd.
     pub(crate) fn resolve(&self, name: &[u8], follow_last: bool) -> Result<Vec<Vec<u8>>, TreeError> {
-        let mut pending: Vec<Vec<u8>> = clean(name).into_iter().rev().map(<[u8]>::to_vec).collect();
+        let mut pending: Vec<Vec<u8>> = path::parts(name).rev().map(<[u8]>::to_vec).collect();
         let mut path: Vec<(Vec<u8>, Option<NodeId>)> = Vec::new();
         let mut links = 0;
         while let Some(part) = pending.pop() {
@@ -226,12 +234,7 @@ impl Tree {
             if target.starts_with(b"/") {
                 path.clear();
             }
-            let parts = target.split(|&b| b == b'/').filter(|p| !matches!(*p, b"" | b"."));
-            let at = pending.len();
-            pending.extend(parts.map(<[u8]>::to_vec));
-            if let Some(new) = pending.get_mut(at..) {
-                new.reverse();
-            }
+            pending.extend(path::parts(target).rev().map(<[u8]>::to_vec));
         }
         Ok(path.into_iter().map(|(part, _)| part).collect())
     }
@@ -338,6 +341,44 @@ impl Tree {
         if let Some(directory) = self.directory_mut(id) {
             directory.opaque = true;
         }
+    }
+
+    /// Hides what lower layers have at `name` in `directory`.
+    pub(crate) fn hide(&mut self, directory: NodeId, name: &[u8], owner: (u32, u32)) {
+        if let Some(directory) = self.directory_mut(directory) {
+            directory.hidden.insert(name.into(), owner);
+        }
+    }
+
+    /// Settles what was hidden, when nothing more comes: a directory of this layer at a hidden path becomes opaque, and
+    /// anything else covers that path by itself. The answer is what needs a whiteout: nothing in directories that do
+    /// not merge with lower ones, because what is in those is all there is.
+    pub(crate) fn settle_whiteouts(&mut self) -> Vec<Whiteouts> {
+        let mut whiteouts = Vec::new();
+        let mut todo = vec![(Self::ROOT, true)];
+        while let Some((id, above_merges)) = todo.pop() {
+            let Some(directory) = self.directory_mut(id) else { continue };
+            let merges = above_merges && !directory.is_opaque();
+            let children: Vec<NodeId> = directory.children.values().copied().collect();
+            let (mut names, mut removed) = (Vec::new(), Vec::new());
+            for (name, owner) in std::mem::take(&mut directory.hidden) {
+                match directory.children.get(&name) {
+                    Some(child) => removed.push(*child),
+                    None if merges => names.push((name.into_vec(), owner)),
+                    None => {}
+                }
+            }
+            for id in removed {
+                if let Some(directory) = self.directory_mut(id) {
+                    directory.removed = true;
+                }
+            }
+            if !names.is_empty() {
+                whiteouts.push(Whiteouts { directory: id, names });
+            }
+            todo.extend(children.into_iter().map(|child| (child, merges)));
+        }
+        whiteouts
     }
 
     /// Takes out of `directory` the names that no entry of this layer described: what an opaque marker in the

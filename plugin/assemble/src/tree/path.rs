@@ -16,6 +16,11 @@ pub(crate) fn clean(name: &[u8]) -> Vec<&[u8]> {
     parts
 }
 
+/// The parts of `name` that say something: all but empty ones and `.`.
+pub(crate) fn parts(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
+}
+
 /// `components` joined with slashes.
 pub(crate) fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut path = Vec::new();

@@ -6,10 +6,13 @@ use chunked_core::{Entry, Kind, Xattr};
 use chunked_linux::Metadata;
 
 use crate::tree::inode::{Relinked, merge};
-use crate::tree::metadata::metadata;
+use crate::tree::metadata::changed;
 use crate::tree::model::{Directory, Leaf, Node, NodeId, Tree, TreeError};
 use crate::tree::path::{clean, is_component, join};
 use crate::tree::whiteout::{Meaning, meaning};
+
+/// What overlayfs takes for a whiteout, whatever its name.
+const WHITEOUT_DEVICE: Kind = Kind::CharDevice { major: 0, minor: 0 };
 
 /// What an entry said of a directory.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(crate) struct Placed {
     /// Directories, in this order, to be made before anything else.
     pub(crate) directories: Vec<NodeId>,
     /// The node to make, unless that is done later or not at all: directories are among `directories`, hard links
-    /// are made when the tree is tidied, whiteouts of the lowest layer only take away.
+    /// are made when the tree is tidied, and whiteouts when it is known what else the layer has.
     pub(crate) node: Option<NodeId>,
 }
 
@@ -81,10 +84,14 @@ impl Placement {
         if !is_component(name) {
             return Err(TreeError::Name);
         }
+        if parents.iter().any(|parent| meaning(parent) == Ok(Meaning::Nothing)) {
+            return Ok(placed);
+        }
         let directory = self.parent(&join(parents.iter().copied()), &mut placed.directories)?;
         match meaning(name)? {
             Meaning::Opaque => self.opaque(directory),
-            Meaning::Whiteout(hidden) => placed.node = self.whiteout(directory, hidden)?,
+            Meaning::Whiteout(hidden) => self.whiteout(directory, hidden, entry),
+            Meaning::Nothing => {}
             Meaning::Plain => self.plain(entry, directory, name, &mut placed)?,
         }
         Ok(placed)
@@ -114,18 +121,15 @@ impl Placement {
         }
     }
 
-    fn whiteout(&mut self, directory: NodeId, hidden: &[u8]) -> Result<Option<NodeId>, TreeError> {
+    /// A whiteout hides what lies below this layer (OCI image-spec, layer.md), never what is in it, wherever it stands. In
+    /// the lowest layer, where there is nothing to hide, containerd removes what came before it.
+    fn whiteout(&mut self, directory: NodeId, hidden: &[u8], entry: &Entry) {
         self.has_whiteouts = true;
         if self.base {
             self.clear(directory, hidden);
-            return Ok(None);
+        } else {
+            self.tree.hide(directory, hidden, (entry.uid, entry.gid));
         }
-        // A whiteout hides what lies below this layer (OCI image-spec, layer.md), never what is in it.
-        if let Some(id) = self.tree.child(directory, hidden) {
-            self.tree.make_opaque(id);
-            return Ok(None);
-        }
-        self.tree.insert(directory, hidden, Node::Leaf(Leaf::Whiteout)).map(Some)
     }
 
     fn plain(
@@ -143,6 +147,10 @@ impl Placement {
                 return Ok(());
             }
             self.clear(directory, name);
+        }
+        if !self.base && entry.kind == WHITEOUT_DEVICE {
+            self.whiteout(directory, name, entry);
+            return Ok(());
         }
         let node = match &entry.kind {
             Kind::Directory => Node::Directory(Directory::described()),
@@ -167,9 +175,11 @@ impl Placement {
 
     /// A directory described twice: the later entry's metadata counts, attributes add up.
     fn describe(&mut self, id: NodeId, entry: &Entry) {
-        let mut xattrs = self.described.remove(&id).map(|before| before.xattrs).unwrap_or_default();
+        let before = self.described.remove(&id);
+        let meta = changed(before.as_ref().map(|before| &before.meta), entry);
+        let mut xattrs = before.map(|before| before.xattrs).unwrap_or_default();
         merge(&mut xattrs, &entry.xattrs);
-        self.described.insert(id, Described { meta: metadata(entry), xattrs });
+        self.described.insert(id, Described { meta, xattrs });
     }
 
     /// Takes out what stands at `name`.
@@ -185,7 +195,9 @@ impl Placement {
         directory: NodeId,
         name: &[u8],
     ) -> Result<(), TreeError> {
-        let components = self.tree.resolve(target, false)?;
+        // containerd takes the last component as it is, and a trailing slash makes an empty one.
+        let follow_last = matches!(target.rsplit(|byte| *byte == b'/').next(), Some(b"" | b"."));
+        let components = self.tree.resolve(target, follow_last)?;
         let nothing = || TreeError::LinkToNothing(String::from_utf8_lossy(target).into_owned());
         let target = self.tree.find(&components).ok_or_else(nothing)?;
         let id = self.tree.link(directory, name, target)?;

@@ -11,6 +11,8 @@ pub(crate) enum Meaning<'a> {
     Whiteout(&'a [u8]),
     /// The name itself.
     Plain,
+    /// AUFS keeps its own files under such names (`.wh..wh.plnk`, `.wh..wh.aufs`); they are no part of an image.
+    Nothing,
 }
 
 /// What `name`, a single component, means.
@@ -22,6 +24,7 @@ pub(crate) fn meaning(name: &[u8]) -> Result<Meaning<'_>, TreeError> {
         return Ok(Meaning::Opaque);
     }
     match name.strip_prefix(b".wh.") {
+        Some(own) if own.starts_with(b".wh.") => Ok(Meaning::Nothing),
         Some(b"" | b"." | b"..") => Err(TreeError::Whiteout),
         Some(hidden) => Ok(Meaning::Whiteout(hidden)),
         None => Ok(Meaning::Plain),
@@ -41,7 +44,8 @@ mod tests {
             (b".wh.a", Ok(Meaning::Whiteout(b"a"))),
             (b".wh..a", Ok(Meaning::Whiteout(b".a"))),
             (b".wh..wh..opq", Ok(Meaning::Opaque)),
-            (b".wh..wh.opq", Ok(Meaning::Whiteout(b".wh.opq"))),
+            (b".wh..wh.opq", Ok(Meaning::Nothing)),
+            (b".wh..wh.plnk", Ok(Meaning::Nothing)),
             (b".wh.", Err(TreeError::Whiteout)),
             (b".wh..", Err(TreeError::Whiteout)),
             (b".wh...", Err(TreeError::Whiteout)),

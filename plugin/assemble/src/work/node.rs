@@ -19,8 +19,6 @@ pub(crate) enum What {
         major: u32,
         minor: u32,
     },
-    /// Overlay whiteout: a 0:0 character device.
-    Whiteout,
 }
 
 impl What {
@@ -37,7 +35,7 @@ impl What {
     }
 }
 
-/// Makes a symlink, a device, a FIFO or a whiteout.
+/// Makes a symlink, a device or a FIFO.
 #[derive(Debug)]
 pub(crate) struct MakeNode {
     pub(crate) target: Target,
@@ -61,12 +59,6 @@ impl Job for MakeNode {
                 let made = dir.create_node(name, *kind, meta.mode, *major, *minor);
                 made.map_err(target.io("creating the device or FIFO"))?;
                 self.metadata(false)?;
-            }
-            What::Whiteout => {
-                let made = dir.create_node(name, NodeType::Char, 0, 0, 0);
-                made.map_err(target.io("creating the whiteout"))?;
-                let owned = dir.chown(name, meta.uid, meta.gid);
-                owned.map_err(target.io("setting the whiteout's owner"))?;
             }
         }
         Ok(Ran::Done)

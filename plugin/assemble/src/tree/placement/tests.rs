@@ -1,12 +1,12 @@
 //! The model against a file system in memory that does what containerd's unpack does, one entry after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chunked_core::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tree::model::{Location, Tidy};
+use crate::tree::model::{Location, Tidy, Whiteouts};
 
 fn entry(path: &str, kind: Kind) -> Entry {
     let mtime = Timestamp::default();
@@ -19,6 +19,7 @@ fn entry(path: &str, kind: Kind) -> Entry {
 enum Thing {
     Directory,
     Made(usize),
+    Whiteout,
 }
 
 /// A disk that is as strict as a real one: nothing is made where something is, or in what is no directory.
@@ -27,6 +28,10 @@ struct Disk(BTreeMap<Vec<u8>, Thing>);
 
 fn parent(path: &[u8]) -> &[u8] {
     crate::tree::path::split(path).0
+}
+
+fn below(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    join([directory, name].into_iter().filter(|part| !part.is_empty()))
 }
 
 fn is_below(path: &[u8], above: &[u8]) -> bool {
@@ -91,9 +96,7 @@ fn by_model(entries: &[Entry], base: bool) -> BTreeMap<Vec<u8>, Thing> {
                 disk.make(at(tree.location(node)), thing);
             }
             Tidy::Remove { directory, name } => {
-                disk.remove(&join(
-                    [&at(tree.location(directory))[..], &name].into_iter().filter(|p| !p.is_empty()),
-                ));
+                disk.remove(&below(&at(tree.location(directory)), &name));
             }
             Tidy::Move { node } => {
                 disk.rename(&at(tree.location(node)), &tree.path(node));
@@ -105,27 +108,47 @@ fn by_model(entries: &[Entry], base: bool) -> BTreeMap<Vec<u8>, Thing> {
     let mut paths: Vec<_> = nodes.iter().map(|id| placement.tree.path(*id)).collect();
     paths.sort_unstable();
     assert_eq!(paths, disk.0.keys().cloned().collect::<Vec<_>>(), "the disk is what the model says");
+    for Whiteouts { directory, names } in placement.tree.settle_whiteouts() {
+        for (name, _) in names {
+            disk.make(below(&placement.tree.path(directory), &name), Thing::Whiteout);
+        }
+    }
     disk.0
 }
 
 /// The same, one entry after the other, with nothing put off, for names without symlinks on the way. Gives the entries
 /// that have a place, too; a layer with another fails.
 fn by_steps(entries: Vec<Entry>, base: bool) -> (BTreeMap<Vec<u8>, Thing>, Vec<Entry>) {
-    let (mut disk, mut placed) = (Disk::default(), Vec::new());
+    let (mut disk, mut hidden, mut placed) = (Disk::default(), BTreeSet::new(), Vec::new());
     for entry in entries {
-        let before = disk.clone();
-        match disk.step(&entry, placed.len(), base) {
+        let before = (disk.clone(), hidden.clone());
+        match disk.step(&entry, placed.len(), base, &mut hidden) {
             Some(()) => placed.push(entry),
-            None => disk = before,
+            None => (disk, hidden) = before,
         }
     }
+    disk.whiteouts(&hidden);
     (disk.0, placed)
 }
 
 impl Disk {
-    fn step(&mut self, entry: &Entry, number: usize, base: bool) -> Option<()> {
-        let within =
-            |directory: &[u8], name: &[u8]| join([directory, name].into_iter().filter(|p| !p.is_empty()));
+    /// Makes a whiteout at each path of `hidden` that nothing covers, unless a directory on the way is hidden, too.
+    fn whiteouts(&mut self, hidden: &BTreeSet<Vec<u8>>) {
+        for path in hidden.iter().filter(|path| !self.0.contains_key(*path)).cloned().collect::<Vec<_>>() {
+            if !hidden.iter().any(|above| is_below(&path, above)) {
+                self.make(path, Thing::Whiteout);
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        entry: &Entry,
+        number: usize,
+        base: bool,
+        hidden: &mut BTreeSet<Vec<u8>>,
+    ) -> Option<()> {
+        let within = below;
         let components = clean(&entry.path);
         let (name, parents) = components.split_last()?;
         let mut directory = Vec::new();
@@ -134,15 +157,15 @@ impl Disk {
             match self.0.get(&directory) {
                 None => self.make(directory.clone(), Thing::Directory),
                 Some(Thing::Directory) => {}
-                Some(Thing::Made(_)) => return None,
+                Some(_) => return None,
             }
         }
-        if let Some(hidden) = name.strip_prefix(b".wh.") {
-            let hidden = within(&directory, hidden);
+        if let Some(name) = name.strip_prefix(b".wh.") {
+            let path = within(&directory, name);
             if base {
-                self.remove(&hidden);
-            } else if !self.0.contains_key(&hidden) {
-                self.make(hidden, Thing::Made(number));
+                self.remove(&path);
+            } else {
+                hidden.insert(path);
             }
             return Some(());
         }
@@ -151,11 +174,13 @@ impl Disk {
             return Some(());
         }
         self.remove(&path);
+        // What was hidden in a directory that is replaced is covered.
+        hidden.retain(|hidden| !is_below(hidden, &path));
         let thing = match &entry.kind {
             Kind::Directory => Thing::Directory,
             Kind::HardLink(target) => match self.0.get(&join(clean(target)))? {
                 Thing::Directory => return None,
-                thing @ Thing::Made(_) => thing.clone(),
+                thing => thing.clone(),
             },
             _ => Thing::Made(number),
         };
@@ -195,7 +220,7 @@ proptest! {
 fn whole_subtrees_are_replaced() {
     let file = || Kind::File { size: 0, sparse: None };
     let link = |target: &str| Kind::HardLink(target.into());
-    // The number says which entry made it; 9999: a directory.
+    // The number says which entry made it; 9999: a directory, 8888: a whiteout.
     for (entries, base, expected) in [
         // A file of a directory that is replaced lives on under its other name.
         (
@@ -253,11 +278,77 @@ fn whole_subtrees_are_replaced() {
         let found: Vec<_> = found
             .iter()
             .map(|(path, thing)| {
-                let number = if let Thing::Made(number) = thing { *number } else { 9999 };
+                let number = match thing {
+                    Thing::Made(number) => *number,
+                    Thing::Whiteout => 8888,
+                    Thing::Directory => 9999,
+                };
                 (std::str::from_utf8(path).unwrap(), number)
             })
             .collect();
         assert_eq!(found, expected);
+    }
+}
+
+/// Every order of every choice of entries that say what becomes of `d`.
+#[test]
+fn whiteouts_hide_lower_layers_wherever_they_stand() {
+    let file = || Kind::File { size: 0, sparse: None };
+    let all = [
+        ("d", Kind::Directory),
+        ("d/new", file()),
+        (".wh.d", file()),
+        ("d/.wh.old", file()),
+        ("d/.wh..wh..opq", file()),
+    ];
+    let mut orders: Vec<Vec<usize>> = vec![Vec::new()];
+    for at in 0.. {
+        let Some(order) = orders.get(at).cloned() else { break };
+        orders.extend((0..all.len()).filter(|n| !order.contains(n)).map(|n| [&order[..], &[n]].concat()));
+    }
+    assert_eq!(orders.len(), 326);
+    for order in orders {
+        let entries: Vec<Entry> = order.iter().map(|n| entry(all[*n].0, all[*n].1.clone())).collect();
+        let has = |n| order.contains(&n);
+        let mut placement = Placement::new(false);
+        for entry in &entries {
+            placement.place(entry).unwrap();
+        }
+        let whiteouts: Vec<_> = placement.tree.settle_whiteouts();
+        let whiteouts = whiteouts.iter().flat_map(|here| {
+            here.names.iter().map(|(name, _)| below(&placement.tree.path(here.directory), name))
+        });
+        let directory = placement.tree.child(Tree::ROOT, b"d").and_then(|id| placement.tree.directory(id));
+        let made = has(0) || has(1) || has(3) || has(4);
+        assert_eq!(directory.is_some(), made, "{order:?}");
+        let opaque = made && (has(2) || has(4));
+        assert_eq!(directory.is_some_and(Directory::is_opaque), opaque, "{order:?}");
+        assert_eq!(directory.is_some_and(Directory::takes_after_lower), made && !has(0) && !has(2), "{order:?}");
+        let expected: &[&[u8]] = match (made, opaque) {
+            (false, _) if has(2) => &[b"d"],
+            (true, false) if has(3) => &[b"d/old"],
+            _ => &[],
+        };
+        assert_eq!(whiteouts.collect::<Vec<_>>(), expected, "{order:?}");
+    }
+}
+
+#[test]
+fn a_device_0_0_is_a_whiteout() {
+    let device = Kind::CharDevice { major: 0, minor: 0 };
+    let found = by_model(&[entry("d", Kind::Directory), entry("d/a", device.clone())], false);
+    assert_eq!(found.get(&b"d/a"[..]), Some(&Thing::Whiteout));
+    let found = by_model(&[entry("d/a", device)], true);
+    assert_eq!(found.get(&b"d/a"[..]), Some(&Thing::Made(0)), "the lowest layer has nothing to hide");
+}
+
+#[test]
+fn what_aufs_keeps_is_no_part_of_an_image() {
+    let file = || Kind::File { size: 0, sparse: None };
+    let entries =
+        [entry(".wh..wh.plnk", Kind::Directory), entry(".wh..wh.plnk/1.2", file()), entry(".wh..wh.aufs", file())];
+    for base in [true, false] {
+        assert!(by_model(&entries, base).is_empty());
     }
 }
 
