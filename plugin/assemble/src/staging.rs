@@ -200,7 +200,8 @@ impl Staging {
         for Whiteouts { directory, names } in self.placement.tree.settle_whiteouts() {
             check()?;
             let (dir, path) = (self.dir(directory)?, self.placement.tree.path(directory));
-            dir.set_has_whiteouts().map_err(AssembleError::io(&path, "marking a directory with whiteouts"))?;
+            dir.set_has_whiteouts()
+                .map_err(AssembleError::io(&path, "marking a directory with whiteouts"))?;
             for (name, (uid, gid)) in names {
                 dir.create_node(&name, NodeType::Char, 0, 0, 0)
                     .and_then(|()| dir.chown(&name, uid, gid))

@@ -14,11 +14,7 @@ use crate::work::target::Target;
 #[derive(Debug)]
 pub(crate) enum What {
     Symlink(Vec<u8>),
-    Device {
-        kind: NodeType,
-        major: u32,
-        minor: u32,
-    },
+    Device { kind: NodeType, major: u32, minor: u32 },
 }
 
 impl What {

@@ -323,7 +323,11 @@ fn whiteouts_hide_lower_layers_wherever_they_stand() {
         assert_eq!(directory.is_some(), made, "{order:?}");
         let opaque = made && (has(2) || has(4));
         assert_eq!(directory.is_some_and(Directory::is_opaque), opaque, "{order:?}");
-        assert_eq!(directory.is_some_and(Directory::takes_after_lower), made && !has(0) && !has(2), "{order:?}");
+        assert_eq!(
+            directory.is_some_and(Directory::takes_after_lower),
+            made && !has(0) && !has(2),
+            "{order:?}"
+        );
         let expected: &[&[u8]] = match (made, opaque) {
             (false, _) if has(2) => &[b"d"],
             (true, false) if has(3) => &[b"d/old"],
@@ -345,8 +349,11 @@ fn a_device_0_0_is_a_whiteout() {
 #[test]
 fn what_aufs_keeps_is_no_part_of_an_image() {
     let file = || Kind::File { size: 0, sparse: None };
-    let entries =
-        [entry(".wh..wh.plnk", Kind::Directory), entry(".wh..wh.plnk/1.2", file()), entry(".wh..wh.aufs", file())];
+    let entries = [
+        entry(".wh..wh.plnk", Kind::Directory),
+        entry(".wh..wh.plnk/1.2", file()),
+        entry(".wh..wh.aufs", file()),
+    ];
     for base in [true, false] {
         assert!(by_model(&entries, base).is_empty());
     }
