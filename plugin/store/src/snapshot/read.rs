@@ -117,7 +117,12 @@ impl Store {
 
     pub(crate) fn mountable(&self, snapshot: Snapshot, parents: Vec<PathBuf>) -> Mountable {
         let layout = &self.inner.layout;
-        let parents = distinct(visible(parents));
+        let all = parents.len();
+        let mut parents = distinct(visible(parents));
+        if snapshot.kind == Kind::View && parents.len() == 1 && all > 1 {
+            // A bind mount of the layer alone would show overlay's mark on its root: the view's own directory is empty.
+            parents.push(layout.fs(snapshot.dir));
+        }
         Mountable { fs: layout.fs(snapshot.dir), work: layout.work(snapshot.dir), parents, snapshot }
     }
 

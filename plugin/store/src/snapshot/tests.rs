@@ -168,5 +168,7 @@ fn what_lies_below_an_opaque_root_is_not_mounted() {
     assert_eq!(top.parents, std::slice::from_ref(&middle.fs));
     store.commit("top", "top-key", &Labels::new(), None).unwrap();
     let view = create(&store, Kind::View, "view", Some("top")).unwrap();
-    assert_eq!(view.parents, [top.fs, middle.fs]);
+    assert_eq!(view.parents, [top.fs, middle.fs.clone()]);
+    let view = create(&store, Kind::View, "view of the middle", Some("middle")).unwrap();
+    assert_eq!(view.parents, [middle.fs, view.fs], "not a bind mount, which would show the mark");
 }
