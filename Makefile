@@ -39,6 +39,7 @@ lint: deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	PATH="$(DENY_DIR)/bin:$$PATH" $(CARGO) deny check bans licenses sources
+	integration/mutations/run --check
 
 # Installs cargo-deny beside the other tools, unless the PATH has this very release.
 deny:

@@ -26,7 +26,7 @@ ROWS = [
     Row(AUTHOR, "a name with `..`, or a symlink, leads out of the layer", "`openat2(RESOLVE_IN_ROOT, NO_SYMLINKS)` below staging",
         "linux", "nothing_outside_the_root_is_reached", P + "linux/src/resolve.rs",
         "Self::InRoot => in_root | ResolveFlags::NO_SYMLINKS,", "Self::InRoot => ResolveFlags::empty(),"),
-    Row(AUTHOR, "a link that a process of ours follows in a tree which changes meanwhile", "`RESOLVE_BENEATH | NO_SYMLINKS`",
+    Row(AUTHOR, "a link that a process of ours follows in a tree which changes meanwhile", "`RESOLVE_BENEATH`, `NO_SYMLINKS`",
         "linux", "neither_links_nor_special_files_are_opened", P + "linux/src/resolve.rs",
         "let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;", "let beneath = ResolveFlags::NO_MAGICLINKS;"),
     Row(AUTHOR, "a device or FIFO in an unfinished tree, which the next try opens", "looked at with `O_PATH`; only regular files are opened",

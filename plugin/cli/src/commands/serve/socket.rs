@@ -47,3 +47,26 @@ pub(crate) fn bind(
 fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn for_root_only_and_for_one_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = dir.path().join("run/chunked.sock");
+        let (incoming, file) = bind(&address).unwrap();
+        let mode = |path: &Path| path.symlink_metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode(&address), 0o600);
+        assert_eq!(mode(address.parent().unwrap()), 0o700);
+        assert!(bind(&address).is_err(), "somebody answers there");
+        drop((incoming, file));
+        assert!(!address.exists());
+        // What a killed daemon left is no daemon.
+        drop(std::os::unix::net::UnixListener::bind(&address).unwrap());
+        bind(&address).unwrap();
+    }
+}
