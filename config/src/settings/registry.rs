@@ -39,6 +39,8 @@ pub struct Registry {
     /// Hosts (`host` or `host:port`) that speak plain HTTP. Loopback addresses always may.
     #[serde(deserialize_with = "hosts")]
     pub plain_http: Vec<String>,
+    /// Whether blobs may be redirected from HTTPS to plain HTTP. Credentials never are.
+    pub plain_http_redirects: bool,
     /// Registries (`host:port`) on other ports than 443. containerd records a registry without its port, so
     /// this is how to find it for an image that has no name yet.
     #[serde(deserialize_with = "hosts")]
@@ -82,8 +84,9 @@ impl Default for Registry {
             image_credential_provider_config: None,
             image_credential_provider_bin_dir: None,
             credential_timeout: Duration::from_secs(30),
-            config_path: vec!["/etc/containerd/certs.d".into()],
+            config_path: vec!["/etc/containerd/certs.d".into(), "/etc/docker/certs.d".into()],
             plain_http: Vec::new(),
+            plain_http_redirects: false,
             known_hosts: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),

@@ -25,6 +25,7 @@ fn settings_survive_being_written() {
         registry: Registry {
             docker_config: None,
             plain_http: vec!["r:1".to_owned()],
+            plain_http_redirects: true,
             config_path: vec!["/a".into(), "/b".into()],
             ..Registry::default()
         },

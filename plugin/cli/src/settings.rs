@@ -73,6 +73,7 @@ pub(crate) fn client(settings: &Settings) -> ClientOptions {
         credential_timeout: registry.credential_timeout,
         config_path: registry.config_path.clone(),
         plain_http: registry.plain_http.clone(),
+        plain_http_redirects: registry.plain_http_redirects,
         connect_timeout: registry.connect_timeout,
         read_timeout: registry.stall_timeout,
         connections_per_host: registry.connections_per_host,

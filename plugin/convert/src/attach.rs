@@ -75,6 +75,18 @@ pub(crate) fn left_out(entry: &Descriptor) -> Attachment {
     }
 }
 
+/// An entry of an index that is no document of a kind that is known: nobody knows what else belongs to it.
+pub(crate) fn no_document(entry: &Descriptor) -> Attachment {
+    Attachment {
+        digest: entry.digest,
+        kind: entry.media_type.chars().filter(|c| !c.is_control()).take(100).collect(),
+        subject: None,
+        new_subject: None,
+        carried: false,
+        note: "dropped: it is neither an image nor an index".to_owned(),
+    }
+}
+
 /// What to tell about a referrer.
 pub(crate) fn referrer(referrer: &Referrer, subject: Digest, carried: bool) -> Attachment {
     let note = if carried {

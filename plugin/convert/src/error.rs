@@ -7,6 +7,7 @@ use chunked_core::Digest;
 use chunked_fetch::FetchError;
 use chunked_format::{InspectError, WriteError};
 use chunked_registry::RegistryError;
+use chunked_registry::oci::DocumentError;
 
 /// A conversion, inspection or comparison that failed. Nothing was changed at the destination but blobs added
 /// that nothing refers to.
@@ -145,6 +146,11 @@ impl ConvertError {
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }
+    }
+
+    /// What is wrong with a document, whose kind and digest are these.
+    pub(crate) fn document(what: &'static str, digest: Digest) -> impl FnOnce(DocumentError) -> Self {
+        move |source| Self::Document { what, digest, reason: source.to_string() }
     }
 
     pub(crate) fn place(place: impl std::fmt::Display, reason: impl Into<String>) -> Self {

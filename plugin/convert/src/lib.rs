@@ -14,12 +14,10 @@ mod checked;
 mod convert;
 mod destination;
 mod diff;
-mod document;
 mod error;
 mod inspect;
 mod layer;
 mod location;
-mod media;
 mod options;
 mod progress;
 mod referrers;
@@ -29,13 +27,15 @@ mod temp;
 mod tree;
 mod writer;
 
+use chunked_registry::oci::{self as document, media};
+
 pub use chunked_format::{
     ChunkStats, DEFAULT_LEVEL, Evidence, FrameStats, Generation, Inspection, LEVELS, Outline, TocEntry,
     TocStats, Verified,
 };
+pub use chunked_registry::oci::Descriptor;
 pub use convert::{SOURCE_DIGEST, VERSION, convert};
 pub use diff::{Diff, LayerDiff, Way, diff};
-pub use document::Descriptor;
 pub use error::ConvertError;
 pub use inspect::{Content as Seen, ImageInspection, LayerInspection, inspect_blob, inspect_image};
 pub use location::{Location, LocationError};

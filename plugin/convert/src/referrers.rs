@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::document::{Descriptor, Document, Parsed};
 use crate::error::ConvertError;
 use crate::source::Referrer;
-use crate::source::layout::Layout;
+use crate::source::layout::{Layout, proven};
 
 /// Suffixes of the tags by which cosign finds what belongs to an image.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
@@ -23,15 +23,13 @@ pub(crate) async fn in_registry(
     let schema = tag(subject);
     let mut found = Vec::new();
     let pages = match client.referrers(reference, subject).await? {
-        Some(pages) => pages,
-        None => optional(client, reference, &schema).await?.into_iter().collect(),
+        Some(pages) => {
+            let wrong = |error| ConvertError::document("list of referrers of", *subject)(error);
+            pages.into_iter().map(|bytes| Document::parse(bytes).map_err(wrong)).collect::<Result<_, _>>()?
+        }
+        None => optional(client, reference, &schema).await?.into_iter().collect::<Vec<_>>(),
     };
-    for bytes in pages {
-        let document = Document::parse(bytes).map_err(|reason| ConvertError::Document {
-            what: "list of referrers of",
-            digest: *subject,
-            reason,
-        })?;
+    for document in pages {
         if let Parsed::Index(index) = document.parsed {
             let referrers = index.manifests.into_iter();
             found.extend(referrers.map(|descriptor| Referrer { descriptor, tag: None }));
@@ -43,12 +41,7 @@ pub(crate) async fn in_registry(
     }
     for suffix in COSIGN {
         let tag = format!("{schema}.{suffix}");
-        if let Some(bytes) = optional(client, reference, &tag).await? {
-            let document = Document::parse(bytes).map_err(|reason| ConvertError::Document {
-                what: "referrer of",
-                digest: *subject,
-                reason,
-            })?;
+        if let Some(document) = optional(client, reference, &tag).await? {
             found.push(Referrer { descriptor: document.descriptor(), tag: Some(tag) });
         }
     }
@@ -64,9 +57,9 @@ async fn optional(
     client: &Client,
     reference: &Reference,
     name: &str,
-) -> Result<Option<Vec<u8>>, ConvertError> {
-    match client.raw_manifest(reference, name).await {
-        Ok(bytes) => Ok(Some(bytes)),
+) -> Result<Option<Document>, ConvertError> {
+    match client.document(reference, name).await {
+        Ok(document) => Ok(Some(document)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -79,7 +72,7 @@ pub(crate) fn listed(layout: &Layout, subject: &Digest) -> Result<Vec<Referrer>,
         if descriptor.digest == *subject {
             continue;
         }
-        let document = Document::proven(layout.document(&descriptor.digest)?, &descriptor.digest)?;
+        let document = proven(layout.document(&descriptor.digest)?, &descriptor.digest)?;
         let rest = match &document.parsed {
             Parsed::Index(index) => &index.rest,
             Parsed::Manifest(manifest) => &manifest.rest,

@@ -82,7 +82,7 @@ impl Source {
                 let layout = Arc::clone(layout);
                 blocking(move || {
                     let digest = layout.root()?.digest;
-                    Document::proven(layout.document(&digest)?, &digest)
+                    layout::proven(layout.document(&digest)?, &digest)
                 })
                 .await
             }
@@ -97,7 +97,7 @@ impl Source {
             Self::Registry(source) => source.document(&digest).await,
             Self::Layout(layout) => {
                 let layout = Arc::clone(layout);
-                blocking(move || Document::proven(layout.document(&digest)?, &digest)).await
+                blocking(move || layout::proven(layout.document(&digest)?, &digest)).await
             }
             Self::Docker(archive) => Err(ConvertError::place(
                 digest,

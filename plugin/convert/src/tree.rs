@@ -2,11 +2,9 @@
 
 use chunked_core::Digest;
 use chunked_registry::Platform;
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::attach;
-use crate::document::{self, Descriptor, Document, Manifest, Parsed};
+use crate::document::{Choice, Config, Descriptor, Document, Library, Manifest, NoChoice, Parsed, choose};
 use crate::error::ConvertError;
 use crate::layer::Layer;
 use crate::media;
@@ -76,7 +74,7 @@ pub(crate) async fn select(
     root: Document,
     platforms: &[Platform],
 ) -> Result<Selected, ConvertError> {
-    let mut reader = Reader { source, documents: 0 };
+    let mut reader = Reader { source, documents: 0, left_out: Vec::new() };
     let Parsed::Index(index) = &root.parsed else {
         let node = reader.node(root, None, 0).await?;
         if let (Node::Image(image), [_, ..]) = (&node, platforms) {
@@ -85,31 +83,32 @@ pub(crate) async fn select(
         return Ok(Selected { node, left_out: Vec::new() });
     };
     if platforms.is_empty() {
-        return Ok(Selected { node: reader.node(root, None, 0).await?, left_out: Vec::new() });
+        let node = reader.node(root, None, 0).await?;
+        return Ok(Selected { node, left_out: reader.left_out });
     }
     let mut entries = Vec::new();
     reader.flatten(&index.manifests, &mut entries, 0).await?;
-    let mut chosen: Vec<&Descriptor> = Vec::new();
+    let mut chosen: Vec<Choice> = Vec::new();
     for wanted in platforms {
-        let best = best(&entries, wanted).ok_or_else(|| ConvertError::Platform {
-            wanted: wanted.to_string(),
-            offered: offered(&entries),
-        })?;
-        if !chosen.iter().any(|other| other.digest == best.digest) {
+        let best = choose(source, index, wanted).await.map_err(|error| refused(error, &root.digest))?;
+        if !chosen.iter().any(|other| other.entry.digest == best.entry.digest) {
             chosen.push(best);
         }
     }
     let about = |entry: &Descriptor| attach::subject(entry).map(str::to_owned);
-    if let [only] = chosen[..] {
-        let document = source.document(&only.digest).await?;
-        let node = reader.node(document, platform_of(only).map(|p| p.to_string()), 0).await?;
-        let subject = only.digest.to_string();
+    if let [only] = &chosen[..] {
+        let document = source.document(&only.entry.digest).await?;
+        let platform = only.platform.as_ref().map(ToString::to_string);
+        let node = reader.node(document, platform, 0).await?;
+        let subject = only.entry.digest.to_string();
         let left_out =
             entries.iter().filter(|entry| about(entry).as_deref() == Some(&subject)).map(attach::left_out);
         return Ok(Selected { node, left_out: left_out.collect() });
     }
+    let chosen: Vec<Descriptor> = chosen.into_iter().map(|choice| choice.entry).collect();
     let subjects: Vec<String> = chosen.iter().map(|entry| entry.digest.to_string()).collect();
     let mut index = index.clone();
+    index.others.clear();
     index.manifests = entries
         .iter()
         .filter(|entry| match about(entry) {
@@ -123,28 +122,28 @@ pub(crate) async fn select(
     if let Node::Index { filtered, .. } = &mut node {
         *filtered = true;
     }
-    Ok(Selected { node, left_out: Vec::new() })
+    Ok(Selected { node, left_out: reader.left_out })
 }
 
-/// The image that `platform` gets, as in a pull: an only entry may lack a platform.
+/// The image that `platform` gets, as in a pull.
 pub(crate) async fn one(source: &Source, root: Document, platform: &Platform) -> Result<Image, ConvertError> {
     let digest = root.digest;
-    let only = match &root.parsed {
-        Parsed::Index(index) => match &index.manifests[..] {
-            [only] if platform_of(only).is_none() => Some(only.digest),
-            _ => None,
-        },
-        Parsed::Manifest(_) => Some(root.digest),
-    };
-    let node = match only {
-        Some(only) if only == digest => Reader { source, documents: 0 }.node(root, None, 0).await?,
-        Some(only) => {
-            let document = source.document(&only).await?;
-            Reader { source, documents: 0 }.node(document, None, 0).await?
+    let document = match &root.parsed {
+        Parsed::Manifest(_) => root,
+        Parsed::Index(index) => {
+            let choice = choose(source, index, platform).await.map_err(|error| refused(error, &digest))?;
+            source.document(&choice.entry.digest).await?
         }
-        None => select(source, root, std::slice::from_ref(platform)).await?.node,
     };
-    match node {
+    let digest = document.digest;
+    let not_an_image = match &document.parsed {
+        Parsed::Manifest(manifest) => manifest.of_image().err(),
+        Parsed::Index(_) => None,
+    };
+    if let Some(error) = not_an_image {
+        return Err(ConvertError::document("manifest", digest)(error));
+    }
+    match (Reader { source, documents: 0, left_out: Vec::new() }).node(document, None, 0).await? {
         Node::Image(image) => Ok(*image),
         Node::Artifact(_) | Node::Index { .. } => {
             let reason = "it is not the manifest of a container image".to_owned();
@@ -153,9 +152,32 @@ pub(crate) async fn one(source: &Source, root: Document, platform: &Platform) ->
     }
 }
 
+impl Library for Source {
+    type Error = ConvertError;
+
+    async fn document(&self, entry: &Descriptor) -> Result<Document, ConvertError> {
+        Self::document(self, &entry.digest).await
+    }
+
+    async fn config(&self, config: &Descriptor) -> Result<Config, ConvertError> {
+        let bytes = self.bytes("config", config).await?;
+        Config::parse(&bytes).map_err(ConvertError::document("config", config.digest))
+    }
+}
+
+fn refused(error: NoChoice<ConvertError>, index: &Digest) -> ConvertError {
+    match error {
+        NoChoice::Library(error) => error,
+        NoChoice::Platform { wanted, offered } => ConvertError::Platform { wanted, offered },
+        NoChoice::Document(error) => ConvertError::document("index", *index)(error),
+    }
+}
+
 struct Reader<'a> {
     source: &'a Source,
     documents: usize,
+    /// Entries of indexes that are neither images nor artifacts in the shape of one.
+    left_out: Vec<Attachment>,
 }
 
 impl Reader<'_> {
@@ -182,17 +204,29 @@ impl Reader<'_> {
             }
             Parsed::Index(index) => {
                 deep(depth, &document.digest)?;
+                if let Some(other) = index.others.first() {
+                    let reason = format!(
+                        "its entry {} is not named by sha256, which is not supported; choose others with --platform",
+                        other.digest
+                    );
+                    return Err(ConvertError::Document { what: "index", digest: document.digest, reason });
+                }
                 let mut children = Vec::new();
                 for descriptor in index.manifests.clone() {
+                    if !media::is_document(&descriptor.media_type) {
+                        self.left_out.push(attach::no_document(&descriptor));
+                        continue;
+                    }
                     let child = self.source.document(&descriptor.digest).await?;
-                    let platform = platform_of(&descriptor).map(|platform| platform.to_string());
+                    let platform = known(descriptor.platform()).map(|platform| platform.to_string());
                     let node = match attach::subject(&descriptor) {
                         Some(_) => Node::Artifact(child),
                         None => Box::pin(self.node(child, platform, depth + 1)).await?,
                     };
                     children.push(Child { descriptor, node });
                 }
-                Ok(Node::Index { document, children, filtered: false })
+                let filtered = children.len() < index.manifests.len();
+                Ok(Node::Index { document, children, filtered })
             }
         }
     }
@@ -207,22 +241,17 @@ impl Reader<'_> {
             return Ok(Node::Artifact(document));
         }
         let config = self.source.bytes("config", &manifest.config).await?;
-        let bad = |reason: String| ConvertError::Document {
-            what: "config",
-            digest: manifest.config.digest,
-            reason,
-        };
-        let diff_ids = document::diff_ids(&config).map_err(bad)?;
+        let digest = manifest.config.digest;
+        let Config { diff_ids, platform: own } =
+            Config::parse(&config).map_err(ConvertError::document("config", digest))?;
         if diff_ids.len() != manifest.layers.len() {
             let (layers, ids) = (manifest.layers.len(), diff_ids.len());
-            return Err(bad(format!(
-                "it has {ids} DiffIDs, manifest {} has {layers} layers",
-                document.digest
-            )));
+            let reason = format!("it has {ids} DiffIDs, manifest {} has {layers} layers", document.digest);
+            return Err(ConvertError::Document { what: "config", digest, reason });
         }
         let layers = manifest.layers.iter().cloned().zip(diff_ids);
         let layers = layers.map(|(descriptor, diff_id)| Layer { descriptor, diff_id }).collect();
-        let platform = platform.or_else(|| config_platform(&config).map(|platform| platform.to_string()));
+        let platform = platform.or_else(|| known(own).map(|platform| platform.to_string()));
         Ok(Node::Image(Box::new(Image { document, manifest, config, layers, platform })))
     }
 
@@ -256,61 +285,14 @@ fn deep(depth: usize, digest: &Digest) -> Result<(), ConvertError> {
     Err(ConvertError::Document { what: "index", digest: *digest, reason })
 }
 
-/// The platform that an index gives an entry; attestations have an unknown one.
-fn platform_of(entry: &Descriptor) -> Option<Platform> {
-    let platform: Named =
-        serde_json::from_value(entry.rest.get("platform").cloned().unwrap_or(Value::Null)).ok()?;
-    platform.known()
-}
-
-fn config_platform(config: &[u8]) -> Option<Platform> {
-    serde_json::from_slice::<Named>(config).ok()?.known()
-}
-
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-impl Named {
-    fn known(&self) -> Option<Platform> {
-        let known = |word: &str| !word.is_empty() && word != "unknown";
-        (known(&self.os) && known(&self.architecture))
-            .then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
-    }
-}
-
-/// The entry that fits best, the first of equals.
-fn best<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descriptor> {
-    let mut best: Option<(u32, &Descriptor)> = None;
-    for entry in entries.iter().filter(|entry| attach::subject(entry).is_none()) {
-        let Some(fit) = platform_of(entry).and_then(|platform| wanted.fit(&platform)) else { continue };
-        if best.is_none_or(|(other, _)| fit > other) {
-            best = Some((fit, entry));
-        }
-    }
-    best.map(|(_, entry)| entry)
-}
-
-fn offered(entries: &[Descriptor]) -> String {
-    let mut names: Vec<String> = entries
-        .iter()
-        .filter_map(platform_of)
-        .map(|platform| platform.to_string().chars().filter(|c| !c.is_control()).take(40).collect())
-        .collect();
-    names.dedup();
-    names.truncate(20);
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+/// A platform that says something; attestations have an unknown one.
+fn known(platform: Option<Platform>) -> Option<Platform> {
+    platform.filter(|platform| platform.os != "unknown" && platform.architecture != "unknown")
 }
 
 /// An image without an index is for one platform: its config says which.
 fn fits(image: &Image, platforms: &[Platform]) -> Result<(), ConvertError> {
-    let own = config_platform(&image.config);
+    let own = Config::parse(&image.config).ok().and_then(|config| known(config.platform));
     match own.as_ref() {
         Some(own) if !platforms.iter().any(|wanted| wanted.fit(own).is_some()) => {
             let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();

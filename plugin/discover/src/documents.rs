@@ -1,7 +1,7 @@
 //! Manifest and config of one image, read by digest from containerd's content store.
 
 use chunked_core::{Digest, chain_id};
-use serde::Deserialize;
+use chunked_registry::oci::{Config, Document, Parsed};
 
 use crate::calls::{Blob, Namespace};
 use crate::containerd::Containerd;
@@ -41,26 +41,6 @@ pub(crate) enum Outcome {
     },
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: Digest,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    rootfs: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<Digest>,
-}
-
 impl Containerd {
     /// Reads `manifest` and the config it names.
     pub(crate) async fn documents(
@@ -74,10 +54,9 @@ impl Containerd {
             Blob::TooLong => return Ok(Outcome::Other),
             Blob::Corrupt { actual } => return Ok(Outcome::Corrupt { digest: *digest, actual }),
         };
-        let Ok(Manifest { config: Descriptor { digest: config_digest } }) = serde_json::from_slice(&manifest)
-        else {
-            return Ok(Outcome::Other);
-        };
+        let parsed = Document::parse(manifest).ok().map(|document| (document.bytes, document.parsed));
+        let Some((manifest, Parsed::Manifest(parsed))) = parsed else { return Ok(Outcome::Other) };
+        let config_digest = parsed.config.digest;
         let config = match self.read(namespace, &config_digest, MAX_CONFIG).await? {
             Blob::Bytes(bytes) => bytes,
             Blob::Missing => return Ok(Outcome::NoConfig(config_digest)),
@@ -91,7 +70,7 @@ impl Containerd {
 
 /// The chainIDs of an image config; `None` when it is not one.
 fn chains(config: &[u8]) -> Option<Vec<Digest>> {
-    let Config { rootfs: RootFs { diff_ids } } = serde_json::from_slice(config).ok()?;
+    let Config { diff_ids, .. } = Config::parse(config).ok()?;
     if diff_ids.len() > MAX_LAYERS {
         return None;
     }

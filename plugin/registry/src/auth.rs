@@ -7,6 +7,7 @@ mod answer;
 mod challenge;
 mod command;
 pub(crate) mod docker_config;
+mod environment;
 mod helper;
 mod keychain;
 mod kubelet;

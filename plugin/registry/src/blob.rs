@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_core::{ByteRange, Digest};
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use crate::body::Body;
-use crate::client::{Get, Inner, Target};
+use crate::client::{Expect, Get, Inner, Target};
 use crate::content_range::ContentRange;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::knowledge::Network;
@@ -151,7 +151,7 @@ impl Blob {
             let served = self.whole(&response, &subject)?;
             return Ok(Ranges::Body(self.body(response, served, subject)));
         }
-        let Some(boundary) = multipart::boundary(header(&response, CONTENT_TYPE)) else {
+        let Some(boundary) = multipart::boundary(response.text(CONTENT_TYPE)) else {
             let served = self.partial(ranges, &response, &subject)?;
             return Ok(Ranges::Body(self.body(response, served, subject)));
         };
@@ -169,10 +169,7 @@ impl Blob {
     /// [`RegistryError`]. The bytes are not checked against the digest.
     pub async fn get_all(&self) -> Result<Body, RegistryError> {
         let subject = self.subject();
-        let response = self.request(HeaderMap::new(), &subject).await?;
-        if response.status != StatusCode::OK {
-            return Err(subject.request("it sent a part of the blob although the whole was asked for"));
-        }
+        let response = self.request(HeaderMap::new(), Expect::Whole(self.place.size), &subject).await?;
         let served = self.whole(&response, &subject)?;
         Ok(self.body(response, served, subject))
     }
@@ -197,7 +194,8 @@ impl Blob {
             .map_err(|_| subject.request("its ranges do not fit into a header"))?;
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, value);
-        let answer = self.request(headers, subject).await;
+        let expect = Expect::Ranges(ranges.to_vec(), self.place.size);
+        let answer = self.request(headers, expect, subject).await;
         answer.inspect_err(|error| {
             if ranges.len() == 1 {
                 self.note_refusal(error);
@@ -215,9 +213,14 @@ impl Blob {
         }
     }
 
-    async fn request(&self, headers: HeaderMap, subject: &Subject) -> Result<Reply, RegistryError> {
+    async fn request(
+        &self,
+        headers: HeaderMap,
+        expect: Expect,
+        subject: &Subject,
+    ) -> Result<Reply, RegistryError> {
         let target: Target = self.client.target(&self.place.reference);
-        let get = Get { headers, shortcut: Some(Arc::clone(&self.place.shortcut)) };
+        let get = Get { headers, expect, shortcut: Some(Arc::clone(&self.place.shortcut)) };
         let reply = self.client.get(&target, ("blobs", &self.place.name), get, subject).await?;
         let origin = reply.origin();
         self.client.knowledge.note_origin(&self.place.reference.host, &origin);
@@ -247,27 +250,14 @@ impl Blob {
         Subject { host: host.clone(), what: format!("blob {repository}@{}", self.place.name) }
     }
 
-    /// The range that a 206 for one of `asked` has by its own word: at least the first byte of the one it is for,
-    /// and of this blob. It may be longer, or shorter; the announced length of its body does not matter.
     fn partial(
         &self,
         asked: &[ByteRange],
         response: &Reply,
         subject: &Subject,
     ) -> Result<ByteRange, RegistryError> {
-        let size = self.place.size;
-        let text = header(response, CONTENT_RANGE);
-        let served = ContentRange::parse(text)
-            .filter(|answer| answer.range.end <= size && answer.total.is_none_or(|total| total == size))
-            .map(|answer| answer.range)
-            .filter(|served| {
-                asked.iter().any(|asked| served.start <= asked.start && asked.start < served.end)
-            });
-        served.ok_or_else(|| {
-            let asked = asked.first().copied().unwrap_or(ByteRange { start: 0, end: 0 });
-            let answer = text.chars().take(100).collect();
-            subject.error(Failure::ContentRange { asked, size, answer })
-        })
+        let served = ContentRange::of(response.text(CONTENT_RANGE), asked, self.place.size);
+        served.map_err(|failure| subject.error(failure))
     }
 
     fn whole(&self, response: &Reply, subject: &Subject) -> Result<ByteRange, RegistryError> {
@@ -277,8 +267,4 @@ impl Blob {
         }
         Ok(ByteRange { start: 0, end: size })
     }
-}
-
-fn header(response: &Reply, name: HeaderName) -> &str {
-    response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -92,6 +92,11 @@ impl Stream for Body {
             Some(Err(failure)) => Some(Err(this.subject.error(failure))),
             None => this.end().map(Err),
         };
+        if let (Some(Err(error)), Some(chunks)) = (&item, &this.chunks)
+            && matches!(error.failure(), Failure::Short { .. })
+        {
+            chunks.blame(error.said());
+        }
         if !matches!(item, Some(Ok(_))) {
             this.chunks = None;
         }

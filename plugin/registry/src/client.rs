@@ -18,8 +18,8 @@ use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::reference::Reference;
 use crate::transport::{ClientError, Transport};
-pub(crate) use exchange::{Get, Target, failure, retry_after};
-pub(crate) use resolve::document;
+pub(crate) use documents::document;
+pub(crate) use exchange::{Expect, Get, Target, failure, retry_after};
 
 /// How to reach registries.
 #[derive(Debug, Clone)]
@@ -36,6 +36,9 @@ pub struct ClientOptions {
     pub config_path: Vec<PathBuf>,
     /// Hosts (with or without port) spoken to by plain HTTP. Loopback hosts always are.
     pub plain_http: Vec<String>,
+    /// Whether blobs may be redirected from HTTPS to plain HTTP: without credentials, proven by their digests, and seen by
+    /// whoever watches the line.
+    pub plain_http_redirects: bool,
     /// `User-Agent` header.
     pub user_agent: String,
     /// Time for TCP and TLS to be set up.
@@ -66,6 +69,7 @@ impl Default for ClientOptions {
             credential_timeout: Duration::from_secs(30),
             config_path: Vec::new(),
             plain_http: Vec::new(),
+            plain_http_redirects: false,
             user_agent: concat!("chunked-snapshotter/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),

@@ -2,6 +2,8 @@
 
 use chunked_core::ByteRange;
 
+use crate::error::Failure;
+
 /// What a server says it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ContentRange {
@@ -12,6 +14,21 @@ pub(crate) struct ContentRange {
 }
 
 impl ContentRange {
+    /// The range that a 206 for one of `asked` has by its own word `text`: at least the first byte of the one it is for,
+    /// and of a blob of `size` bytes. It may be longer, or shorter; the announced length of its body does not matter.
+    pub(crate) fn of(text: &str, asked: &[ByteRange], size: u64) -> Result<ByteRange, Failure> {
+        let served = Self::parse(text)
+            .filter(|answer| answer.range.end <= size && answer.total.is_none_or(|total| total == size))
+            .map(|answer| answer.range)
+            .filter(|served| {
+                asked.iter().any(|asked| served.start <= asked.start && asked.start < served.end)
+            });
+        served.ok_or_else(|| {
+            let asked = asked.first().copied().unwrap_or(ByteRange { start: 0, end: 0 });
+            Failure::ContentRange { asked, size, answer: text.chars().take(100).collect() }
+        })
+    }
+
     /// Parses `bytes FIRST-LAST/TOTAL` or `bytes FIRST-LAST/*`; `None` for everything else, also for the
     /// unsatisfied form `bytes */TOTAL`, which no 206 may carry.
     pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -6,6 +6,7 @@
 mod directory;
 pub(crate) mod file;
 mod health;
+mod rewrite;
 mod tls;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub(crate) use directory::hosts_with_port;
 pub(crate) use file::Capabilities;
 use file::{HostEntry, TlsFiles};
 pub(crate) use health::Health;
+use rewrite::Rewrite;
 pub(crate) use tls::{Tls, describe};
 
 /// How long a host's configuration is used before its files are looked at again.
@@ -48,6 +50,8 @@ pub(crate) struct Endpoint {
     pub headers: HeaderMap,
     /// Time for a connection to be set up, if the file says.
     pub dial_timeout: Option<Duration>,
+    /// What repositories are called here.
+    pub rewrite: Rewrite,
 }
 
 impl Endpoint {
@@ -176,7 +180,8 @@ fn entries(directory: &Path) -> Result<Vec<HostEntry>, (String, String)> {
             certificates(directory).map_err(|error| (directory.display().to_string(), error.to_string()))?;
         let headers = HeaderMap::new();
         let capabilities = Capabilities::ALL;
-        return Ok(vec![HostEntry { root: None, capabilities, tls, headers, dial_timeout: None }]);
+        let (root, dial_timeout, rewrite) = (None, None, Rewrite::default());
+        return Ok(vec![HostEntry { root, capabilities, tls, headers, dial_timeout, rewrite }]);
     }
     let text = String::from_utf8(text).map_err(|_| (place(), "not UTF-8".to_owned()))?;
     let file = file::parse(&text, directory)
@@ -225,6 +230,7 @@ fn endpoint(host: &str, base: Url, capabilities: Capabilities, tls: Tls, entry: 
         tls,
         headers: entry.headers.clone(),
         dial_timeout: entry.dial_timeout,
+        rewrite: entry.rewrite.clone(),
     }
 }
 
@@ -260,6 +266,7 @@ fn upstream(host: &str, plain_http: &[String]) -> Result<Endpoint, String> {
         tls: Tls::default(),
         headers: HeaderMap::new(),
         dial_timeout: None,
+        rewrite: Rewrite::default(),
     })
 }
 

@@ -1,13 +1,12 @@
 //! An image proven from its two documents: manifest and config.
 
-mod documents;
-
 use std::collections::BTreeMap;
 
 use chunked_core::{Digest, chain_id};
 
+use crate::oci::media::{self, LayerKind};
+use crate::oci::{Config, Descriptor, Document, DocumentError, Parsed};
 use crate::reference::Reference;
-pub(crate) use documents::{Descriptor, Document, IndexEntry};
 
 /// Most layers of an image. overlayfs takes 500 lower directories at most.
 const MAX_LAYERS: usize = 1024;
@@ -52,31 +51,15 @@ pub struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// Not JSON of the right shape.
-    #[error("{document} {digest} cannot be read: {reason}")]
-    Malformed {
+    /// One of them cannot be used.
+    #[error("{document} {digest}: {source}")]
+    Document {
         /// Which document.
         document: &'static str,
         /// Its digest.
         digest: Digest,
-        /// What the parser said.
-        reason: String,
-    },
-    /// A manifest of docker's first schema.
-    #[error(
-        "manifest {digest} is docker schema 1, which has no digests of layer contents; push the image again with a current client"
-    )]
-    Schema1 {
-        /// Digest of the manifest.
-        digest: Digest,
-    },
-    /// Neither manifest nor index, or claims to be both.
-    #[error("{digest} is not the manifest of a container image: {reason}")]
-    NotAnImage {
-        /// Digest of the document.
-        digest: Digest,
-        /// Why.
-        reason: String,
+        /// What is wrong with it.
+        source: DocumentError,
     },
     /// The config is not the one the manifest names.
     #[error("config has digest {found}, manifest {manifest} names {expected}")]
@@ -136,7 +119,12 @@ impl Image {
     /// of a kind that cannot be pulled.
     pub fn from_documents(reference: Reference, manifest: &[u8], config: &[u8]) -> Result<Self, ImageError> {
         let manifest_digest = Digest::of(manifest);
-        let parsed = documents::image_manifest(manifest, &manifest_digest)?;
+        let bad = |source| ImageError::Document { document: "manifest", digest: manifest_digest, source };
+        let parsed = match Document::parse(manifest.to_vec()).map_err(bad)?.parsed {
+            Parsed::Manifest(parsed) => parsed,
+            Parsed::Index(_) => return Err(bad(DocumentError::NotAnImage("it is an index".to_owned()))),
+        };
+        parsed.of_image().map_err(bad)?;
         let config_digest = Digest::of(config);
         if config_digest != parsed.config.digest {
             return Err(ImageError::ConfigDigest {
@@ -145,7 +133,8 @@ impl Image {
                 found: config_digest,
             });
         }
-        let diff_ids = documents::diff_ids(config, &config_digest)?;
+        let bad = |source| ImageError::Document { document: "config", digest: config_digest, source };
+        let Config { diff_ids, .. } = Config::parse(config).map_err(bad)?;
         if parsed.layers.len() != diff_ids.len() || diff_ids.len() > MAX_LAYERS {
             return Err(ImageError::LayerCount {
                 manifest: manifest_digest,
@@ -173,7 +162,7 @@ fn layers(descriptors: Vec<Descriptor>, diff_ids: &[Digest]) -> Result<Vec<Layer
             blob: descriptor.digest,
             size: descriptor.size,
             media_type: descriptor.media_type,
-            annotations: descriptor.annotations.unwrap_or_default(),
+            annotations: descriptor.annotations,
             diff_id: *diff_id,
             chain_id,
         });
@@ -187,17 +176,10 @@ fn check(descriptor: &Descriptor) -> Result<(), ImageError> {
         return Err(ImageError::TooLong { layer, size });
     }
     let media_type: String = descriptor.media_type.chars().take(200).collect();
-    match media_type.as_str() {
-        "application/vnd.oci.image.layer.v1.tar"
-        | "application/vnd.oci.image.layer.v1.tar+gzip"
-        | "application/vnd.oci.image.layer.v1.tar+zstd"
-        | "application/vnd.docker.image.rootfs.diff.tar"
-        | "application/vnd.docker.image.rootfs.diff.tar.gzip"
-        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(()),
-        other if other.contains(".nondistributable.") || other.contains(".foreign.") => {
-            Err(ImageError::Foreign { layer, media_type })
-        }
-        _ => Err(ImageError::MediaType { layer, media_type }),
+    match media::layer_kind(&media_type) {
+        LayerKind::Tar => Ok(()),
+        LayerKind::Foreign => Err(ImageError::Foreign { layer, media_type }),
+        LayerKind::Other => Err(ImageError::MediaType { layer, media_type }),
     }
 }
 

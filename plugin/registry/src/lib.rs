@@ -22,6 +22,7 @@ mod hosts;
 mod image;
 mod knowledge;
 mod multipart;
+pub mod oci;
 mod parts;
 mod platform;
 mod push;

@@ -30,11 +30,12 @@ const PIECE: u64 = 16 << 20;
 const MAX_PIECE: u64 = 1 << 30;
 
 impl Client {
-    /// Whether the repository of `reference` has the blob `digest` of `size` bytes.
+    /// Whether the repository of `reference` is known to have the blob `digest` of `size` bytes. A question that may stay
+    /// unanswered: some registries do not know HEAD, or answer it with an error. The upload tells then.
     ///
     /// # Errors
     ///
-    /// [`RegistryError`]; a blob that is not there is none.
+    /// [`RegistryError`] when the registry cannot be reached.
     pub async fn has_blob(
         &self,
         reference: &Reference,
@@ -43,15 +44,19 @@ impl Client {
     ) -> Result<bool, RegistryError> {
         let place = self.place(reference, format!("blob {digest}")).await?;
         let url = place.url(&["blobs", &digest.to_string()], &[])?;
-        let reply = place.send(Ask { method: Method::HEAD, ..Ask::get(url, HeaderMap::new()) }).await?;
-        match reply.status {
-            StatusCode::OK => {
-                let length = reply.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-                Ok(length.is_none_or(|length| length.parse() == Ok(size)))
+        let reply = place.send_once(Ask { method: Method::HEAD, ..Ask::get(url, HeaderMap::new()) }).await;
+        let reply = match reply {
+            Err(error) if matches!(error.kind(), ErrorKind::Untrusted | ErrorKind::Unreachable) => {
+                return Err(error);
             }
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(failure(reply, false, &place.subject).await),
-        }
+            Err(error) => {
+                tracing::debug!(%error, "whether a blob is there cannot be asked");
+                return Ok(false);
+            }
+            Ok(reply) => reply,
+        };
+        let length = reply.text(CONTENT_LENGTH);
+        Ok(reply.status == StatusCode::OK && (length.is_empty() || length.parse() == Ok(size)))
     }
 
     /// Makes the repository of `reference` have the blob `digest` of the repository `from` of the same registry,
@@ -70,11 +75,14 @@ impl Client {
         place.scope = Scope::push(&reference.repository).and_pull(from);
         let name = digest.to_string();
         let url = place.url(&["blobs", "uploads", ""], &[("mount", &name), ("from", from)])?;
-        let answer = place.send(Ask { method: Method::POST, ..Ask::get(url, HeaderMap::new()) }).await;
+        let answer = place.send_once(Ask { method: Method::POST, ..Ask::get(url, HeaderMap::new()) }).await;
         let reply = match answer {
-            // No credentials for that repository.
-            Err(error) if error.kind() == ErrorKind::Denied => return Ok(false),
-            answer => answer?,
+            Err(error) if matches!(error.kind(), ErrorKind::Untrusted | ErrorKind::Unreachable) => {
+                return Err(error);
+            }
+            // No credentials for that repository, or whatever else: it is sent.
+            Err(_) => return Ok(false),
+            Ok(reply) => reply,
         };
         match reply.status {
             StatusCode::CREATED => Ok(true),

@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RANGE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use url::Url;
 
 use self::answered::Answered;
 use self::clients::Clients;
-pub(crate) use self::incoming::Incoming;
+pub(crate) use self::incoming::{Incoming, Witness};
 use self::limits::{Limits, Permits, Stuck};
 pub(crate) use self::shortcut::Shortcut;
 use self::throttle::Throttle;
@@ -46,6 +46,8 @@ pub(crate) struct Transport {
     throttle: Arc<Throttle>,
     /// Longest silence tolerated from a server.
     stall: Duration,
+    /// Redirects may lead from HTTPS to plain HTTP where digests prove what comes.
+    plain_redirects: bool,
 }
 
 /// The HTTP client cannot be set up.
@@ -81,12 +83,15 @@ pub(crate) struct Ask {
     pub body: Upload,
     /// Where the same was found lately, if it is asked for more than once.
     pub shortcut: Option<Arc<Shortcut>>,
+    /// What comes is proven by a digest, whoever sends it.
+    pub digest_proves: bool,
 }
 
 impl Ask {
     pub(crate) fn get(url: Url, headers: HeaderMap) -> Self {
         let (authorization, body) = (None, Upload::Empty);
-        Self { method: Method::GET, url, headers, authorization, body, shortcut: None }
+        let (method, shortcut, digest_proves) = (Method::GET, None, false);
+        Self { method, url, headers, authorization, body, shortcut, digest_proves }
     }
 }
 
@@ -106,6 +111,11 @@ impl Reply {
     /// Scheme, host and port of who answered.
     pub(crate) fn origin(&self) -> String {
         format!("{}://{}", self.url.scheme(), authority(&self.url))
+    }
+
+    /// The header `name`; nothing when it is absent or not readable.
+    pub(crate) fn text(&self, name: HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Length of the body, if the server told it.
@@ -131,11 +141,12 @@ impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Result<Self, ClientError> {
         let limits = Limits::new(options.connections_per_host, options.connections, options.bytes_in_flight);
         let (throttle, stall) = (Arc::new(Throttle::new(options.bandwidth)), options.read_timeout);
+        let plain_redirects = options.plain_http_redirects;
         let clients = Clients::new(options);
         // Whatever is wrong with the process shows here and not in the first pull.
         let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
         clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
-        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall })
+        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall, plain_redirects })
     }
 
     /// Sends to `endpoint`, as its configuration says, and follows redirects until there is an answer of another
@@ -164,7 +175,8 @@ impl Transport {
         let mut url = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let (response, permits) = self.once(ask, &url, endpoint, subject).await?;
-            match redirect(&ask.method, &url, &response).map_err(|failure| subject.error(failure))? {
+            let to_plain = self.plain_redirects && ask.digest_proves;
+            match redirect(ask, &url, &response, to_plain).map_err(|failure| subject.error(failure))? {
                 Some(next) => url = next,
                 None => {
                     if let Some(shortcut) = &ask.shortcut
@@ -262,7 +274,8 @@ fn asked_for(headers: &HeaderMap) -> u64 {
 
 /// Where a redirect leads; `None` when the answer is none. Requests that change something follow only those that
 /// keep their method (RFC 9110, sections 15.4.8 and 15.4.9).
-fn redirect(method: &Method, from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
+fn redirect(ask: &Ask, from: &Url, response: &Response, to_plain: bool) -> Result<Option<Url>, Failure> {
+    let method = &ask.method;
     let keeps = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     let changes = matches!(
         response.status(),
@@ -271,12 +284,12 @@ fn redirect(method: &Method, from: &Url, response: &Response) -> Result<Option<U
     if !keeps && !(changes && (*method == Method::GET || *method == Method::HEAD)) {
         return Ok(None);
     }
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = response.headers().get(LOCATION).and_then(readable);
     let location = location.ok_or(Failure::Redirect("it has no readable location"))?;
-    let mut next = from.join(location).map_err(|_| Failure::Redirect("its location is not a URL"))?;
+    let mut next = from.join(&location).map_err(|_| Failure::Redirect("its location is not a URL"))?;
     match next.scheme() {
         "https" => {}
-        "http" if from.scheme() == "http" => {}
+        "http" if from.scheme() == "http" || to_plain => {}
         "http" => return Err(Failure::Redirect("it leads from HTTPS to plain HTTP")),
         _ => return Err(Failure::Redirect("it leads to something that is not HTTP")),
     }
@@ -284,6 +297,19 @@ fn redirect(method: &Method, from: &Url, response: &Response) -> Result<Option<U
     // host, and http URLs have one.
     let stripped = next.set_username("").is_ok() && next.set_password(None).is_ok();
     if stripped { Ok(Some(next)) } else { Err(Failure::Redirect("its location has no host")) }
+}
+
+/// A header's text as Go reads it: bytes beyond ASCII, which have no place in a URL, are escaped.
+fn readable(value: &HeaderValue) -> Option<String> {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.as_bytes() {
+        match byte {
+            0x20..=0x7e => text.push(char::from(*byte)),
+            0x80.. => text.push_str(&format!("%{byte:02X}")),
+            _ => return None,
+        }
+    }
+    Some(text)
 }
 
 impl fmt::Debug for Upload {
@@ -300,6 +326,25 @@ impl fmt::Debug for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn locations_are_read_as_go_reads_them() {
+        let base = Url::parse("https://r.example/v2/a/blobs/x").unwrap();
+        for (location, url) in [
+            (&b"/x"[..], Some("https://r.example/x")),
+            (b"//cdn.example/x#part", Some("https://cdn.example/x#part")),
+            (b"?a=b", Some("https://r.example/v2/a/blobs/x?a=b")),
+            (b"/a b", Some("https://r.example/a%20b")),
+            ("/m\u{fc}ller?q=\u{fc}".as_bytes(), Some("https://r.example/m%C3%BCller?q=%C3%BC")),
+            (b"/m\xfcller", Some("https://r.example/m%FCller")),
+            (b"/a%2Fb", Some("https://r.example/a%2Fb")),
+        ] {
+            let value = HeaderValue::from_bytes(location).unwrap();
+            let found = readable(&value).map(|text| base.join(&text).unwrap().to_string());
+            assert_eq!(found.as_deref(), url, "{location:?}");
+        }
+        assert_eq!(readable(&HeaderValue::from_bytes(b"/a\tb").unwrap()), None);
+    }
 
     #[test]
     fn bytes_of_ranges() {

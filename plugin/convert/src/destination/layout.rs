@@ -11,7 +11,6 @@ use serde_json::json;
 use super::leftovers;
 use crate::document::{Descriptor, Document, Index, Parsed};
 use crate::error::ConvertError;
-use crate::media;
 use crate::source::layout::{REF_NAME, VERSION, blob_path};
 
 /// An image of a layout that is being written. Other images of the layout stay.
@@ -116,16 +115,9 @@ impl LayoutDestination {
         let _lock = Lock::of(&self.path("oci-layout"))?;
         let path = self.path("index.json");
         let mut index = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                ConvertError::place(path.display(), format!("it cannot be read: {error}"))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Index {
-                schema_version: 2,
-                media_type: media::INDEX.to_owned(),
-                manifests: Vec::new(),
-                annotations: std::collections::BTreeMap::new(),
-                rest: serde_json::Map::new(),
-            },
+            Ok(bytes) => Index::parse(&bytes)
+                .map_err(|error| ConvertError::place(path.display(), error.to_string()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Index::empty(),
             Err(source) => return Err(ConvertError::File { path, source }),
         };
         change(&mut index.manifests);
@@ -159,13 +151,14 @@ mod parking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media;
 
     #[test]
     fn names_replace_and_others_stay() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new");
         let names = |path: &Path| -> Vec<(Option<String>, Digest)> {
-            let index: Index = serde_json::from_slice(&fs::read(path.join("index.json")).unwrap()).unwrap();
+            let index = Index::parse(&fs::read(path.join("index.json")).unwrap()).unwrap();
             index.manifests.iter().map(|d| (d.annotations.get(REF_NAME).cloned(), d.digest)).collect()
         };
         for (tag, content) in [(Some("a"), "1"), (None, "2"), (Some("b"), "3"), (Some("a"), "4"), (None, "5")]

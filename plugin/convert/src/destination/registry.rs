@@ -9,7 +9,7 @@ use chunked_registry::{Client, ErrorKind, Reference};
 
 use crate::document::{Descriptor, Document, Index, Parsed};
 use crate::error::ConvertError;
-use crate::{media, referrers};
+use crate::referrers;
 
 /// An image of a registry that is being written.
 #[derive(Debug, Clone)]
@@ -74,18 +74,10 @@ impl RegistryDestination {
             return Ok(());
         }
         let tag = referrers::tag(subject);
-        let mut index = match self.client.raw_manifest(&self.reference, &tag).await {
-            Ok(bytes) => match Document::parse(bytes).map(|document| document.parsed) {
-                Ok(Parsed::Index(index)) => index,
-                _ => return Err(ConvertError::place(&self.reference, format!("its tag {tag} is no index"))),
-            },
-            Err(error) if error.kind() == ErrorKind::NotFound => Index {
-                schema_version: 2,
-                media_type: media::INDEX.to_owned(),
-                manifests: Vec::new(),
-                annotations: std::collections::BTreeMap::new(),
-                rest: serde_json::Map::new(),
-            },
+        let mut index = match self.client.document(&self.reference, &tag).await.map(|found| found.parsed) {
+            Ok(Parsed::Index(index)) => index,
+            Ok(_) => return Err(ConvertError::place(&self.reference, format!("its tag {tag} is no index"))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Index::empty(),
             Err(error) => return Err(error.into()),
         };
         if !index.manifests.iter().any(|entry| entry.digest == descriptor.digest) {

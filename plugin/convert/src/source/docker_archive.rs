@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Map;
 
 use super::files::Files;
-use crate::document::{self, Descriptor, Document, Manifest, Parsed};
+use crate::document::{Config, Descriptor, Document, Manifest, Parsed};
 use crate::error::ConvertError;
 use crate::media;
 
@@ -51,8 +51,8 @@ impl DockerArchive {
             .map_err(|error| wrong(format!("its manifest.json cannot be read: {error}")))?;
         let image = choose(&images, name).map_err(wrong)?;
         let config = files.read(&image.config)?.ok_or_else(|| missing(&image.config))?;
-        let diff_ids =
-            document::diff_ids(&config).map_err(|reason| wrong(format!("its config: {reason}")))?;
+        let Config { diff_ids, .. } =
+            Config::parse(&config).map_err(|error| wrong(format!("its config: {error}")))?;
         if diff_ids.len() != image.layers.len() {
             return Err(wrong(format!(
                 "it lists {} layers, the image's config {}",

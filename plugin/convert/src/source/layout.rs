@@ -49,9 +49,8 @@ impl Layout {
             return Err(wrong("its layout version is unknown"));
         }
         let index = files.read("index.json")?.ok_or_else(|| wrong("its index.json is missing"))?;
-        let index = serde_json::from_slice(&index).map_err(|error| {
-            ConvertError::place(files.place(), format!("its index.json cannot be read: {error}"))
-        })?;
+        let index = Index::parse(&index)
+            .map_err(|error| ConvertError::place(files.place(), format!("its index.json: {error}")))?;
         Ok(Self { files, index, tag })
     }
 
@@ -72,6 +71,10 @@ impl Layout {
                 let names =
                     if names.is_empty() { "images without names".to_owned() } else { names.join(", ") };
                 let reason = match &self.tag {
+                    _ if found.is_empty() && !self.index.others.is_empty() => {
+                        "its images are named by other digests than sha256, which are not supported"
+                            .to_owned()
+                    }
                     Some(tag) if found.is_empty() => format!("it has no image {tag:?}; there is: {names}"),
                     Some(tag) => format!("it has several images {tag:?}; name one by its digest"),
                     None => format!("it has {} images; name one of them: {names}", all.len()),
@@ -109,17 +112,11 @@ impl Layout {
     }
 }
 
-impl Document {
-    /// Parses `bytes`, which must have `expected` as digest.
-    pub(crate) fn proven(bytes: Vec<u8>, expected: &Digest) -> Result<Self, ConvertError> {
-        let found = Digest::of(&bytes);
-        if found != *expected {
-            return Err(ConvertError::Digest { what: "manifest", expected: *expected, found });
-        }
-        Self::parse(bytes).map_err(|reason| ConvertError::Document {
-            what: "manifest",
-            digest: found,
-            reason,
-        })
+/// The document in `bytes`, which must have `expected` as digest.
+pub(crate) fn proven(bytes: Vec<u8>, expected: &Digest) -> Result<Document, ConvertError> {
+    let found = Digest::of(&bytes);
+    if found != *expected {
+        return Err(ConvertError::Digest { what: "manifest", expected: *expected, found });
     }
+    Document::parse(bytes).map_err(ConvertError::document("manifest", found))
 }

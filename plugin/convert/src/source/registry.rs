@@ -20,13 +20,12 @@ pub(crate) struct RegistrySource {
 
 impl RegistrySource {
     pub(crate) async fn root(&self) -> Result<Document, ConvertError> {
-        let bytes = self.client.raw_manifest(&self.reference, &self.reference.target()).await?;
-        let digest = self.reference.digest.unwrap_or_else(|| Digest::of(&bytes));
-        Document::proven(bytes, &digest)
+        let name = self.reference.digest.map_or_else(|| self.reference.target(), |digest| digest.to_string());
+        Ok(self.client.document(&self.reference, &name).await?)
     }
 
     pub(crate) async fn document(&self, digest: &Digest) -> Result<Document, ConvertError> {
-        Document::proven(self.client.raw_manifest(&self.reference, &digest.to_string()).await?, digest)
+        Ok(self.client.document(&self.reference, &digest.to_string()).await?)
     }
 
     pub(crate) fn blob(&self, descriptor: &Descriptor) -> Stream {

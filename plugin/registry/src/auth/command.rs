@@ -35,6 +35,8 @@ pub(crate) struct Output {
     pub stdout: SecretSlice<u8>,
     /// Exit status as text.
     pub status: String,
+    /// Ended by a signal.
+    pub signalled: bool,
 }
 
 /// Kills a helper and what it has started, unless it has ended.
@@ -87,7 +89,8 @@ pub(crate) async fn run(mut command: Command, input: &[u8], limit: Duration) -> 
         tokio::time::timeout(limit, whole).await.map_err(|_| CommandError::TimedOut(limit))??;
     // Its number may be another's from now on.
     group.0 = None;
-    Ok(Output { success: status.success(), stdout: bytes.into(), status: status.to_string() })
+    let signalled = std::os::unix::process::ExitStatusExt::signal(&status).is_some();
+    Ok(Output { success: status.success(), stdout: bytes.into(), status: status.to_string(), signalled })
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Docker's credential helpers: `docker-credential-NAME get` (docker-credential-helpers, README).
 
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::command::{self, CommandError};
+use super::command::{CommandError, Output};
+use super::environment;
 use super::keychain::Credentials;
 
 /// What helpers write when they have nothing for a host.
@@ -31,7 +33,7 @@ pub(crate) enum HelperError {
     Answer(String),
 }
 
-/// Asks the helper `name` for the credentials of `server`; `None` when it has none.
+/// Asks the helper `name`, which the file `configuration` names, for the credentials of `server`; `None` when it has none.
 ///
 /// # Errors
 ///
@@ -39,23 +41,37 @@ pub(crate) enum HelperError {
 pub(crate) async fn get(
     name: &str,
     server: &str,
+    configuration: &Path,
     limit: Duration,
 ) -> Result<Option<Credentials>, HelperError> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err(HelperError::Name(name.to_owned()));
     }
     let failed = |source| HelperError::Command { name: name.to_owned(), server: server.to_owned(), source };
-    let mut command = Command::new(format!("docker-credential-{name}"));
-    command.arg("get");
-    let output = command::run(command, server.as_bytes(), limit).await.map_err(failed)?;
-    let bytes = output.stdout.expose_secret();
-    if !output.success {
-        let said = String::from_utf8_lossy(bytes);
-        return match said.trim() == NOT_FOUND {
-            true => Ok(None),
-            false => Err(failed(CommandError::Failed(output.status))),
-        };
+    let (program, beside) = (format!("docker-credential-{name}"), configuration.to_path_buf());
+    let program = tokio::task::spawn_blocking(move || environment::program(&program, Some(&beside))).await;
+    let program =
+        program.map_err(|_| failed(CommandError::Start("looking for it was interrupted".to_owned())))?;
+    let make = || {
+        let mut command = Command::new(&program);
+        command.arg("get");
+        command
+    };
+    let has_none = |output: &Output| {
+        !output.success && String::from_utf8_lossy(output.stdout.expose_secret()).trim() == NOT_FOUND
+    };
+    let output = environment::run(make, server.as_bytes(), limit, has_none).await.map_err(failed)?;
+    if has_none(&output) {
+        return Ok(None);
     }
+    if !output.success {
+        return Err(failed(CommandError::Failed(format!(
+            "{}{}",
+            output.status,
+            environment::hints(&output)
+        ))));
+    }
+    let bytes = output.stdout.expose_secret();
     // The parser's text could quote the secret.
     let answer: Answer = serde_json::from_slice(bytes).map_err(|_| HelperError::Answer(name.to_owned()))?;
     if answer.secret.expose_secret().is_empty() {

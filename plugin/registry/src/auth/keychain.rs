@@ -91,10 +91,10 @@ impl Keychain {
         let subject = Subject { host: host.to_owned(), what: repository.to_owned() };
         let mut found = Found::default();
         for path in self.files() {
-            match read(path, &subject).await? {
+            match read(path.clone(), &subject).await? {
                 Entry::Credentials(credentials) => found.credentials = Some(credentials),
                 Entry::Helper { name, server } => {
-                    match helper::get(&name, &server, self.places.timeout).await {
+                    match helper::get(&name, &server, &path, self.places.timeout).await {
                         Ok(credentials) => found.credentials = credentials,
                         Err(error) => found.trouble(host, &error),
                     }

@@ -15,8 +15,9 @@ use tokio::process::Command;
 
 use self::config::Provider;
 use self::matching::matches;
-use super::command::{self, CommandError};
+use super::command::CommandError;
 use super::docker_config::normal;
+use super::environment;
 use super::keychain::Credentials;
 use crate::duration::parse_go_duration;
 
@@ -239,11 +240,15 @@ impl Provider {
         let kind = "CredentialProviderRequest";
         let request = Request { api_version: &self.api_version, kind, image };
         let request = serde_json::to_vec(&request).map_err(|_| wrong())?;
-        let mut command = Command::new(path);
-        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
-        let output = command::run(command, &request, timeout).await.map_err(failed)?;
+        let make = || {
+            let mut command = Command::new(path);
+            command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+            command
+        };
+        let output = environment::run(make, &request, timeout, |_| false).await.map_err(failed)?;
         if !output.success {
-            return Err(failed(CommandError::Failed(output.status)));
+            let status = format!("{}{}", output.status, environment::hints(&output));
+            return Err(failed(CommandError::Failed(status)));
         }
         // The parser's text could quote a secret.
         let response: Response =

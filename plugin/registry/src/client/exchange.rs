@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RANGE, RETRY_AFTER};
+use chunked_core::ByteRange;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::Inner;
 use crate::auth::Scope;
+use crate::content_range::ContentRange;
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
+use crate::multipart;
 use crate::transport::{Ask, Reply, Shortcut};
 
 /// Bytes read of an error's body.
@@ -20,17 +23,29 @@ const DETAIL_TIME: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// What an answer must be, so that a host that gives another one is passed over.
+#[derive(Debug, Clone)]
+pub(crate) enum Expect {
+    /// The caller will see.
+    Anything,
+    /// A whole blob of so many bytes.
+    Whole(u64),
+    /// One of these ranges at least, or the whole blob of so many bytes.
+    Ranges(Vec<ByteRange>, u64),
+}
+
 /// What is asked for besides a name.
 #[derive(Debug, Clone)]
 pub(crate) struct Get {
     pub headers: HeaderMap,
+    pub expect: Expect,
     /// Of a blob that is asked for in parts.
     pub shortcut: Option<Arc<Shortcut>>,
 }
 
 impl From<HeaderMap> for Get {
     fn from(headers: HeaderMap) -> Self {
-        Self { headers, shortcut: None }
+        Self { headers, expect: Expect::Anything, shortcut: None }
     }
 }
 
@@ -116,13 +131,50 @@ impl Inner {
         get: Get,
         subject: &Subject,
     ) -> Result<Reply, RegistryError> {
+        let repository = &*endpoint.rewrite.apply(repository);
         let url = endpoint.url(repository, segments, &[]);
         let url = url.ok_or_else(|| subject.request("the host has no paths"))?;
         let ranged = get.headers.contains_key(RANGE);
         let scope = Scope::pull(repository);
-        let ask = Ask { shortcut: get.shortcut, ..Ask::get(url, get.headers) };
+        // Blobs and documents by digest are proven; what a tag means is not.
+        let digest_proves = segments.last().is_some_and(|name| name.contains(':'));
+        let ask = Ask { shortcut: get.shortcut, digest_proves, ..Ask::get(url, get.headers) };
         let reply = self.exchange(endpoint, ask, &scope, subject).await?;
-        self.success(reply, ranged, subject).await
+        let reply = self.success(reply, ranged, subject).await?;
+        match get.expect.check(&reply) {
+            Ok(()) => Ok(reply),
+            Err(failure) => Err(subject.error(failure)),
+        }
+    }
+}
+
+impl Expect {
+    /// Whether a success can be what was asked for, as far as its headers tell. Its bytes are proven later.
+    fn check(&self, reply: &Reply) -> Result<(), Failure> {
+        let (size, asked) = match self {
+            Self::Anything => return Ok(()),
+            Self::Whole(size) => (*size, None),
+            Self::Ranges(ranges, size) => (*size, Some(ranges)),
+        };
+        let length = reply.content_length();
+        match (reply.status, asked) {
+            (StatusCode::PARTIAL_CONTENT, None) => {
+                Err(Failure::Unexpected("a part of the blob instead of the whole"))
+            }
+            (StatusCode::PARTIAL_CONTENT, Some(ranges)) => {
+                let parts = multipart::boundary(reply.text(CONTENT_TYPE)).is_some();
+                if parts && ranges.len() > 1 {
+                    return Ok(());
+                }
+                ContentRange::of(reply.text(CONTENT_RANGE), ranges, size).map(drop)
+            }
+            _ if length.is_some_and(|length| length != size) => Err(Failure::Length(size)),
+            // No registry calls a blob so; a log-in may be as long as it likes.
+            _ if length.is_none() && reply.text(CONTENT_TYPE).starts_with("text/html") => {
+                Err(Failure::Unexpected("a web page"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

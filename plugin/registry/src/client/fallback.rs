@@ -8,7 +8,7 @@ use http::header::RANGE;
 use super::{Get, Inner, Target};
 use crate::error::{ErrorKind, Failure, RegistryError, Said, Subject};
 use crate::hosts::Endpoint;
-use crate::transport::Reply;
+use crate::transport::{Reply, Witness};
 
 /// What stands for "any range of anything" in the memory of what mirrors lack.
 const ANY_RANGE: &str = "#ranges";
@@ -63,7 +63,10 @@ impl Inner {
                 Ok(mut reply) => {
                     if able.len() > 1 {
                         self.hosts.health.served(&endpoint.name, Instant::now());
-                        reply.body_mut().watch(Arc::clone(&self.hosts.health), Arc::clone(&endpoint.name));
+                        let (health, name) = (Arc::clone(&self.hosts.health), Arc::clone(&endpoint.name));
+                        // The registry itself is asked in any case.
+                        let item = if Arc::ptr_eq(endpoint, last) { String::new() } else { item.clone() };
+                        reply.body_mut().watch(Witness { health, name, item });
                     }
                     return Ok(reply);
                 }

@@ -5,9 +5,8 @@ use http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
-use super::documents::subject;
+use super::documents::{MAX_MANIFEST, document, subject};
 use super::exchange::{Target, failure};
-use super::resolve::{MAX_MANIFEST, document};
 use super::{Client, Inner};
 use crate::auth::Scope;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
@@ -37,7 +36,7 @@ impl Client {
         digest: &Digest,
     ) -> Result<Option<Vec<Vec<u8>>>, RegistryError> {
         let target = self.inner.target(reference);
-        let subject = subject(reference, format!("referrers of {digest}"));
+        let subject = subject(&target, format!("referrers of {digest}"));
         let name = digest.to_string();
         let mut reply = match self.inner.get(&target, ("referrers", &name), accept(), &subject).await {
             Ok(reply) => reply,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
 
+use super::rewrite::Rewrite;
 use crate::duration::parse_go_duration;
 
 /// Hosts of one file.
@@ -58,6 +59,7 @@ pub(crate) struct HostEntry {
     /// Sent with each request; marked as sensitive.
     pub headers: HeaderMap,
     pub dial_timeout: Option<Duration>,
+    pub rewrite: Rewrite,
 }
 
 /// A file's content.
@@ -101,10 +103,12 @@ struct Table {
     override_path: bool,
     #[serde(default)]
     dial_timeout: Option<Spanned<String>>,
+    #[serde(default)]
+    rewrite: BTreeMap<Spanned<String>, String>,
 }
 
-const KEYS: [&str; 7] =
-    ["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
+const KEYS: [&str; 8] =
+    ["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout", "rewrite"];
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "wants a string or a list of strings")]
@@ -211,6 +215,7 @@ fn entry(
         tls: TlsFiles { ca: many(table.ca), clients, skip_verify: table.skip_verify },
         headers: headers(table.header).map_err(|reason| at(server.map_or(0, |s| s.span().start), reason))?,
         dial_timeout: dial_timeout.filter(|time| !time.is_zero()),
+        rewrite: rewrite(table.rewrite, at)?,
     })
 }
 
@@ -264,6 +269,21 @@ fn capabilities(
         }
     }
     Ok(found)
+}
+
+fn rewrite(
+    table: BTreeMap<Spanned<String>, String>,
+    at: &dyn Fn(usize, String) -> Mistake,
+) -> Result<Rewrite, Mistake> {
+    let mut rules: Vec<(Spanned<String>, String)> = table.into_iter().collect();
+    // The first one that fits counts, and the map has lost the order.
+    rules.sort_by_key(|(pattern, _)| pattern.span().start);
+    let mut read = Rewrite::default();
+    for (pattern, replacement) in rules {
+        let place = pattern.span().start;
+        read.add(pattern.get_ref(), replacement).map_err(|reason| at(place, reason))?;
+    }
+    Ok(read)
 }
 
 fn headers(table: Option<Headers>) -> Result<HeaderMap, String> {

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::limits::Permits;
 use super::throttle::Throttle;
-use crate::error::{Failure, causes};
+use crate::error::{Failure, Said, causes};
 use crate::hosts::Health;
 
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
@@ -36,7 +36,17 @@ pub(crate) struct Incoming {
     waiting: bool,
     /// What has arrived and must be waited for, to keep to the bandwidth.
     held: Option<(Bytes, Pin<Box<Sleep>>)>,
-    witness: Option<(Arc<Health>, Arc<str>)>,
+    witness: Option<Witness>,
+}
+
+/// Who is told how a body ended.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub health: Arc<Health>,
+    /// Name of the endpoint.
+    pub name: Arc<str>,
+    /// What was asked for.
+    pub item: String,
 }
 
 impl Incoming {
@@ -58,9 +68,16 @@ impl Incoming {
         }
     }
 
-    /// Lets `health` know when the body of the endpoint `name` breaks.
-    pub(crate) fn watch(&mut self, health: Arc<Health>, name: Arc<str>) {
-        self.witness = Some((health, name));
+    /// Lets `witness` know when the body breaks.
+    pub(crate) fn watch(&mut self, witness: Witness) {
+        self.witness = Some(witness);
+    }
+
+    /// Lets the witness know that the body was not what it said it was: another host is to be asked.
+    pub(crate) fn blame(&self, said: Said) {
+        if let Some(Witness { health, name, item }) = &self.witness {
+            health.lied(name, item, said, Instant::now());
+        }
     }
 
     /// Reads a short body that nobody wants, so that its connection is used again, and gives its place back in any
@@ -114,7 +131,7 @@ impl Incoming {
 
     fn fail(&mut self, failure: Failure) -> Failure {
         self.end();
-        if let Some((health, name)) = &self.witness {
+        if let Some(Witness { health, name, .. }) = &self.witness {
             health.failed(name, None, Instant::now());
         }
         failure

@@ -1,24 +1,24 @@
 //! Media types: what documents and layers are, and what docker's become in an OCI image.
 
 /// OCI image index.
-pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// OCI image manifest.
-pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// OCI image config.
-pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// What every converted layer is.
-pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// An uncompressed layer.
-pub(crate) const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A docker image manifest, version 2 schema 2.
-pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// A docker manifest list.
-pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// A docker image config.
-pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// The OCI media type of the same thing.
-pub(crate) fn oci(media_type: &str) -> &str {
+pub fn oci(media_type: &str) -> &str {
     match media_type {
         DOCKER_MANIFEST => MANIFEST,
         DOCKER_INDEX => INDEX,
@@ -34,23 +34,28 @@ pub(crate) fn oci(media_type: &str) -> &str {
 }
 
 /// True for documents that list others.
-pub(crate) fn is_index(media_type: &str) -> bool {
+pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, INDEX | DOCKER_INDEX)
 }
 
 /// True for documents of one image, or of one artifact in an image's shape.
-pub(crate) fn is_manifest(media_type: &str) -> bool {
+pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, MANIFEST | DOCKER_MANIFEST)
 }
 
-/// True for the config of a container image; artifacts have others.
-pub(crate) fn is_image_config(media_type: &str) -> bool {
-    matches!(media_type, CONFIG | DOCKER_CONFIG)
+/// True for documents that name others, by their media type or for want of one.
+pub fn is_document(media_type: &str) -> bool {
+    media_type.is_empty() || is_index(media_type) || is_manifest(media_type)
+}
+
+/// True for the config of a container image; artifacts have others. Some old pushers did not know better.
+pub fn is_image_config(media_type: &str) -> bool {
+    matches!(media_type, CONFIG | DOCKER_CONFIG | "application/octet-stream" | "")
 }
 
 /// What can be done with a layer of this media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LayerKind {
+pub enum LayerKind {
     /// A tar, compressed or not.
     Tar,
     /// Registries do not hold it; it is named by URLs.
@@ -60,7 +65,7 @@ pub(crate) enum LayerKind {
 }
 
 /// Sorts a layer by its media type.
-pub(crate) fn layer_kind(media_type: &str) -> LayerKind {
+pub fn layer_kind(media_type: &str) -> LayerKind {
     match oci(media_type) {
         LAYER_TAR | LAYER_ZSTD | "application/vnd.oci.image.layer.v1.tar+gzip" => LayerKind::Tar,
         other if other.contains(".nondistributable.") || other.contains(".foreign.") => LayerKind::Foreign,
