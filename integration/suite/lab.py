@@ -215,11 +215,12 @@ class Node:
     """containerd of one line (1.6, 1.7, 2.4), with our daemon behind the plugin name `chunked`."""
 
     def __init__(self, lab, version, known_hosts=(), name=None, pause=None, settings="", strace=None,
-                 root=None):
+                 root=None, store='unused_grace = "0s"\nunused_bytes = "0B"\n'):
         """`pause`: name of the image for Kubernetes sandboxes; turns containerd's CRI service on.
         `settings`: more for our configuration file; files of the host are left alone unless it has [host].
-        `strace`: a file for the calls of our daemon that open something. `root`: where our daemon keeps its files."""
-        self.lab, self.version, self.pause, self.strace = lab, version, pause, strace
+        `strace`: a file for the calls of our daemon that open something. `root`: where our daemon keeps its files.
+        `store`: lines of [store] in our configuration file."""
+        self.lab, self.version, self.pause, self.strace, self.store = lab, version, pause, strace, store
         self.more = settings if "[host]" in settings else settings + '[host]\npolicy = "off"\n'
         self.dir = lab.path(name or "node-" + version)
         os.makedirs(self.dir)
@@ -241,8 +242,8 @@ class Node:
     def start_daemon(self):
         config = self.path("chunked.toml")
         with open(config, "w") as f:
-            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\nunused_grace = "0s"\nunused_bytes = "0B"\n%s'
-                    % (json.dumps(self.known_hosts), self.settings(), self.more))
+            f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\n%s%s'
+                    % (json.dumps(self.known_hosts), self.settings(), self.store, self.more))
         # -D: the process that is started is the daemon, and strace hangs on it.
         watched = STRACE + ["-D", "-o", self.strace] if self.strace else []
         self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chunked_proto::chunked::control::v1 as api;
 use chunked_store::{
-    Cleaned, Counts, LayerInfo, Problem, Prune, Store, StoreError, Verified, VerifyOptions, Watch,
+    Cleaned, Counts, Held, LayerInfo, Problem, Prune, Store, StoreError, Verified, VerifyOptions, Watch,
 };
 use tokio::sync::mpsc;
 
@@ -16,13 +16,38 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) fn counts(counts: Counts) -> api::StoreStatus {
     api::StoreStatus {
         layers: counts.layers,
-        layer_bytes: counts.layer_bytes,
+        layer_bytes: counts.layer_usage.bytes,
+        layer_inodes: counts.layer_usage.inodes,
         unused_layers: counts.unused_layers,
         snapshots: counts.snapshots,
         indexed_files: counts.indexed_files,
         indexed_chunks: counts.indexed_chunks,
-        unused_bytes: counts.unused_bytes,
+        unused_bytes: counts.unused_usage.bytes,
+        unused_inodes: counts.unused_usage.inodes,
+        partial: Some(held(counts.partial)),
+        trash: Some(held(counts.trash)),
     }
+}
+
+fn held(held: Held) -> api::Held {
+    api::Held { number: held.number, bytes: held.usage.bytes, inodes: held.usage.inodes }
+}
+
+pub(crate) fn held_as_json(held: Option<api::Held>) -> serde_json::Value {
+    let held = held.unwrap_or_default();
+    serde_json::json!({ "number": held.number, "bytes": held.bytes, "inodes": held.inodes })
+}
+
+/// What the store holds besides layers, for a person; nothing where there is nothing.
+pub(crate) fn besides(status: &api::StoreStatus) -> Vec<String> {
+    let held =
+        [(&status.partial, "trees of broken pulls"), (&status.trash, "directories that wait for deletion")];
+    let line = |(held, what): (&Option<api::Held>, &str)| {
+        let held = held.filter(|held| held.number > 0)?;
+        let bytes = indicatif::HumanBytes(held.bytes);
+        Some(format!("{} {what} ({bytes}, {} inodes)", held.number, held.inodes))
+    };
+    held.into_iter().filter_map(line).collect()
 }
 
 pub(crate) fn what(request: api::PruneRequest) -> Prune {
@@ -34,13 +59,21 @@ pub(crate) fn what(request: api::PruneRequest) -> Prune {
 }
 
 pub(crate) fn prune(store: &Store, what: Prune) -> Result<api::PruneResponse, StoreError> {
-    let Cleaned { layers, bytes, inodes, directories } = store.prune(what)?;
-    let left = Some(counts(store.counts()?));
-    Ok(api::PruneResponse { layers: layers as u64, bytes, inodes, directories: directories as u64, left })
+    let Cleaned { layers, bytes, inodes, partial, directories, freed } = store.prune(what)?;
+    Ok(api::PruneResponse {
+        layers: layers as u64,
+        bytes,
+        inodes,
+        directories: directories as u64,
+        left: Some(counts(store.counts()?)),
+        partial: partial as u64,
+        freed_bytes: freed,
+    })
 }
 
 pub(crate) fn layers(store: &Store) -> Result<api::StoreLayersResponse, StoreError> {
-    Ok(api::StoreLayersResponse { layers: store.layers()?.into_iter().map(layer).collect() })
+    let layers = store.layers()?.into_iter().map(layer).collect();
+    Ok(api::StoreLayersResponse { layers, store: Some(counts(store.counts()?)) })
 }
 
 fn layer(layer: LayerInfo) -> api::StoreLayer {

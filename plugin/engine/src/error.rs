@@ -1,5 +1,6 @@
 //! Why a layer could not be pulled.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chunked_assemble::AssembleError;
@@ -162,6 +163,24 @@ pub enum EngineError {
         /// What the panic said.
         text: String,
     },
+    /// The disk is full, and nothing is left that could be dropped.
+    #[error(
+        "layer {layer}: no room on the filesystem of {}: about {missing} MiB more are needed than the {free} MiB that are free without \
+         it, and nothing is left there that nobody uses. Remove images or containers (`chunked-snapshotter store ls` shows \
+         what the layers take), or make the filesystem larger", root.display()
+    )]
+    NoRoom {
+        /// Blob of the layer.
+        layer: Digest,
+        /// The store's root.
+        root: PathBuf,
+        /// About how much is missing, in MiB.
+        missing: u64,
+        /// What is free without the layer, in MiB.
+        free: u64,
+        /// What failed for that.
+        source: Box<EngineError>,
+    },
     /// The job was stopped.
     #[error("layer {layer}: {reason}; pull again")]
     Stopped {
@@ -189,6 +208,7 @@ impl EngineError {
             | Self::Image { layer, .. }
             | Self::Panic { layer, .. }
             | Self::Store { layer, .. }
+            | Self::NoRoom { layer, .. }
             | Self::Stopped { layer, .. } => *layer,
         }
     }
@@ -210,7 +230,7 @@ impl EngineError {
             Self::Assemble { source, .. } => of_assemble(source),
             Self::Absent { .. } | Self::Fetch { source: FetchError::Here { .. }, .. } => Fault::Absent,
             Self::Image { source, .. } => source.fault(),
-            Self::Fetch { .. } | Self::Store { .. } | Self::Panic { .. } => Fault::Node,
+            Self::Fetch { .. } | Self::Store { .. } | Self::Panic { .. } | Self::NoRoom { .. } => Fault::Node,
             Self::Stopped { .. } => Fault::Stopped,
         }
     }

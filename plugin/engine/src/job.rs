@@ -116,7 +116,7 @@ impl Job {
     async fn from(&self, blob: &LayerBlob) -> Result<LayerReport, EngineError> {
         let (mut without_mirrors, mut hashing) = (false, false);
         loop {
-            let error = match self.once(blob, hashing).await {
+            let error = match self.with_room(blob, hashing).await {
                 Ok(report) => return Ok(report),
                 Err(error) => error,
             };
@@ -150,8 +150,8 @@ impl Job {
         self.counters.phase().doing()
     }
 
-    /// One try. `hashing`: a blob that comes whole is hashed as it is, too.
-    async fn once(&self, blob: &LayerBlob, hashing: bool) -> Result<LayerReport, EngineError> {
+    /// One try, which ends when the disk is full. `hashing`: a blob that comes whole is hashed as it is, too.
+    pub(crate) async fn once(&self, blob: &LayerBlob, hashing: bool) -> Result<LayerReport, EngineError> {
         let mut seconds = Seconds::default();
         let mut built = self.build(blob, hashing, &mut seconds).await?;
         if built.extracted.diff_id != self.layer.diff_id {
@@ -481,8 +481,6 @@ impl Job {
             flavour: self.flavour,
             has_whiteouts: built.extracted.has_whiteouts,
             implied: built.extracted.implied,
-            bytes: built.extracted.bytes,
-            inodes: built.extracted.inodes,
             shared: Usage { bytes: built.extracted.shared_bytes, inodes: built.extracted.shared_inodes },
             files: crate::chunks::files(stored),
             chunks,

@@ -28,6 +28,7 @@ mod repeats;
 mod report;
 mod resume;
 mod reuse;
+mod room;
 mod source;
 mod spare;
 

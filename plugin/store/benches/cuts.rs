@@ -52,8 +52,6 @@ fn main() {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: total << 20,
-        inodes: total / each,
         shared: Usage::default(),
         files,
         chunks: None,

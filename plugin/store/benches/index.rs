@@ -48,8 +48,6 @@ fn layer(store: &Store, n: u64, files: u64) {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 1 << 20,
-        inodes: files,
         shared: Usage::default(),
         files: listed,
         chunks,
@@ -148,9 +146,9 @@ fn main() {
     let chunks: Vec<(Digest, u64)> = (0..WANTED).map(wish).collect();
     time("look-up of 50 000 chunks", &|| store.lookup_chunks(&chunks).iter().flatten().count());
 
-    let bytes = store.counts().unwrap().layer_bytes;
+    let bytes = store.counts().unwrap().layer_usage.bytes;
     let started = Instant::now();
-    let pruned = store.prune(Prune::To(bytes - (10 << 20))).unwrap();
+    let pruned = store.prune(Prune::To(bytes - bytes / layers * 10)).unwrap();
     println!(
         "removal of a layer                    {:>8.1?}",
         started.elapsed() / u32::try_from(pruned.layers.max(1)).unwrap()

@@ -70,6 +70,7 @@ impl Store {
             }
             insert(db, id, &row, adoption)
         })?;
+        self.inner.fresh.lock().remove(&settled.id().get());
         self.inner.database.sync()?;
         Ok(adopted)
     }

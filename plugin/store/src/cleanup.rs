@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{StoreError, at};
@@ -21,41 +22,102 @@ pub struct Cleaned {
     pub bytes: u64,
     /// The same for inodes.
     pub inodes: u64,
+    /// Trees of broken pulls dropped.
+    pub partial: usize,
     /// Directories deleted, those of the layers included.
     pub directories: usize,
+    /// By how many bytes the free space of the filesystem grew meanwhile, whoever else wrote or deleted. Only
+    /// [`Store::prune`] looks.
+    pub freed: u64,
+}
+
+impl Cleaned {
+    /// Something was deleted.
+    fn is_any(&self) -> bool {
+        self.directories > 0 || self.layers > 0 || self.partial > 0
+    }
+}
+
+/// What a cleanup is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Prune(Prune),
+    /// Something could not be written.
+    Room,
 }
 
 impl Store {
     /// Drops layers that no snapshot uses and no pin holds, oldest first, as far as [`crate::Keep`] says, and
-    /// deletes everything in the trash. Blocks on the disk only, never on a download; when another call is at it
-    /// already, returns at once.
+    /// deletes everything in the trash; while the filesystem has less free than it should, everything unused, and the
+    /// trees of broken pulls. Blocks on the disk only, never on a download; when another call is at it already, returns at
+    /// once.
     ///
     /// # Errors
     /// When the disk or the database fails; what was dropped until then stays dropped.
     pub fn cleanup(&self) -> Result<Cleaned, StoreError> {
         let Some(_one_at_a_time) = self.inner.cleaning.try_lock() else { return Ok(Cleaned::default()) };
-        self.clean(Prune::Quota)
+        self.clean(For::Prune(Prune::Quota))
     }
 
-    /// As [`Store::cleanup`], leaving what `what` says; waits for another call to end.
+    /// As [`Store::cleanup`], leaving what `what` says; waits for another call to end. [`Prune::All`] drops the trees of
+    /// broken pulls, too.
     ///
     /// # Errors
     /// As [`Store::cleanup`].
     pub fn prune(&self, what: Prune) -> Result<Cleaned, StoreError> {
         let _one_at_a_time = self.inner.cleaning.lock();
-        self.clean(what)
+        let before = self.inner.free()?;
+        let mut cleaned = self.clean(For::Prune(what))?;
+        if cleaned.is_any() {
+            self.settle_space()?;
+        }
+        cleaned.freed = self.inner.free()?.saturating_sub(before);
+        Ok(cleaned)
     }
 
-    fn clean(&self, what: Prune) -> Result<Cleaned, StoreError> {
+    /// Drops everything unused, and the trees of broken pulls, because something could not be written. What was just
+    /// pulled and waits for its snapshot stays. True if it is worth trying again.
+    ///
+    /// # Errors
+    /// As [`Store::cleanup`].
+    pub fn make_room(&self) -> Result<bool, StoreError> {
+        let made = || self.inner.rooms.load(Ordering::Acquire);
+        let before = made();
+        let _one_at_a_time = self.inner.cleaning.lock();
+        if self.clean(For::Room)?.is_any() {
+            self.settle_space()?;
+            self.inner.rooms.fetch_add(1, Ordering::AcqRel);
+        }
+        // Another call may have made room while this one waited.
+        Ok(made() > before)
+    }
+
+    /// Waits until deleted files' blocks are free: some filesystems give them back a little later.
+    fn settle_space(&self) -> Result<(), StoreError> {
+        if self.inner.options.sync { self.inner.layout.sync_data() } else { Ok(()) }
+    }
+
+    fn clean(&self, what: For) -> Result<Cleaned, StoreError> {
+        self.inner.bury_the_rest();
         // First, so that its space counts as free.
         let before = self.empty_trash()?;
-        let evicted = self.evict(what)?;
+        let everything = match what {
+            For::Room | For::Prune(Prune::All) => true,
+            For::Prune(Prune::Quota) => self.inner.short()?.is_any(),
+            For::Prune(Prune::To(_)) => false,
+        };
+        let partial = if everything { self.drop_partials(None)? } else { 0 };
+        let evicted = match what {
+            For::Prune(what) => self.evict(what)?,
+            For::Room => self.evict_for_room()?,
+        };
         let after = if evicted.layers > 0 { self.empty_trash()? } else { 0 };
         let Evicted { layers, bytes, inodes } = evicted;
-        if layers > 0 {
-            tracing::info!(layers, bytes, inodes, "unused layers dropped");
+        if layers > 0 || partial > 0 {
+            tracing::info!(layers, bytes, inodes, partial, "unused layers and trees of broken pulls dropped");
         }
-        Ok(Cleaned { layers, bytes, inodes, directories: before + after })
+        self.inner.database.restore_ballast();
+        Ok(Cleaned { layers, bytes, inodes, partial, directories: before + after + partial, freed: 0 })
     }
 
     fn empty_trash(&self) -> Result<usize, StoreError> {

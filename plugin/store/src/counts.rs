@@ -1,19 +1,25 @@
 //! What the store holds, in numbers.
 
 use crate::error::StoreError;
+use crate::held::Held;
 use crate::store::Store;
+use crate::usage::Usage;
 
 /// Numbers for `status`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Layers.
     pub layers: u64,
-    /// Their bytes on disk, shared blocks once.
-    pub layer_bytes: u64,
+    /// What they occupy, shared blocks and inodes once.
+    pub layer_usage: Usage,
     /// Layers that no snapshot points at.
     pub unused_layers: u64,
-    /// Bytes that came to the disk with these.
-    pub unused_bytes: u64,
+    /// What came to the disk with these.
+    pub unused_usage: Usage,
+    /// Trees that broken pulls left for the next try.
+    pub partial: Held,
+    /// What waits for deletion.
+    pub trash: Held,
     /// Snapshots of every kind.
     pub snapshots: u64,
     /// Files that can be found by digest.
@@ -23,21 +29,30 @@ pub struct Counts {
 }
 
 impl Store {
-    /// Counts what is here. Reads each table once: not for hot paths.
+    /// Counts what is here. Reads each table once, and looks through what broken pulls left: not for hot paths.
     ///
     /// # Errors
     /// When the database does not answer.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let mut counts = self.inner.database.read(|db| {
-            let layers = "WITH l AS (SELECT max(bytes - shared_bytes, 0) AS own, \
+            let layers = "WITH l AS (SELECT max(bytes - shared_bytes, 0) AS own, max(inodes - shared_inodes, 0) AS inodes, \
                               id NOT IN (SELECT layer FROM snapshots WHERE layer IS NOT NULL) AS unused FROM layers) \
-                          SELECT count(*), coalesce(sum(own), 0), coalesce(sum(unused), 0), \
-                                 coalesce(sum(own) FILTER (WHERE unused), 0) FROM l";
-            let (layers, layer_bytes, unused_layers, unused_bytes) =
-                db.query_row(layers, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-            let snapshots = db.query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))?;
-            Ok::<_, StoreError>(Counts { layers, layer_bytes, unused_layers, unused_bytes, snapshots, ..Counts::default() })
+                          SELECT count(*), coalesce(sum(own), 0), coalesce(sum(inodes), 0), coalesce(sum(unused), 0), \
+                                 coalesce(sum(own) FILTER (WHERE unused), 0), \
+                                 coalesce(sum(inodes) FILTER (WHERE unused), 0) FROM l";
+            let mut counts = db.query_row(layers, [], |row| {
+                Ok(Counts {
+                    layers: row.get(0)?,
+                    layer_usage: Usage { bytes: row.get(1)?, inodes: row.get(2)? },
+                    unused_layers: row.get(3)?,
+                    unused_usage: Usage { bytes: row.get(4)?, inodes: row.get(5)? },
+                    ..Counts::default()
+                })
+            })?;
+            counts.snapshots = db.query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))?;
+            Ok::<_, StoreError>(counts)
         })?;
+        (counts.partial, counts.trash) = (self.inner.partial()?, self.inner.trash()?);
         (counts.indexed_files, counts.indexed_chunks) = self.inner.index.len();
         Ok(counts)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::ballast::Ballast;
 use crate::error::StoreError;
 use durable::WalSync;
 
@@ -31,6 +32,7 @@ pub(crate) struct Database {
     readers: Mutex<Vec<Connection>>,
     path: PathBuf,
     wal: WalSync,
+    ballast: Ballast,
     new: bool,
 }
 
@@ -47,12 +49,21 @@ impl Database {
         // When the log starts anew, the file is cut to what is in it.
         connection.pragma_update(None, "journal_size_limit", 0)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        let new = schema::migrate(&mut connection)?;
+        let new = schema::migrate(&mut connection, path)?;
         let write = Arc::new(Mutex::new(connection));
         let checkpoint = connect(path, OpenFlags::empty())?;
         checkpoint.pragma_update(None, "synchronous", level)?;
         let wal = WalSync::start(path, Arc::clone(&write), checkpoint, sync)?;
-        Ok(Self { write, readers: Mutex::default(), path: path.to_owned(), wal, new })
+        let ballast = Ballast::new(path.parent().unwrap_or(path));
+        if sync {
+            ballast.restore();
+        }
+        Ok(Self { write, readers: Mutex::default(), path: path.to_owned(), wal, ballast, new })
+    }
+
+    /// Keeps room back again for a full disk, if a full disk took it.
+    pub(crate) fn restore_ballast(&self) {
+        self.ballast.restore();
     }
 
     /// True when this opening created the database.
@@ -61,10 +72,23 @@ impl Database {
     }
 
     /// Runs `work` in one write transaction; rolled back when it fails. Keep it short: every state change
-    /// of the daemon waits for it.
+    /// of the daemon waits for it. On a full disk it is run once more, in the room that was kept back for that.
     pub(crate) fn write<T>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.try_write(&mut work) {
+            Err(error) if error.is_full() && self.ballast.give_up() => {
+                tracing::warn!("the disk is full; the room kept back for the state database is used now");
+                self.try_write(&mut work)
+            }
+            done => done,
+        }
+    }
+
+    fn try_write<T>(
+        &self,
+        work: &mut impl FnMut(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut connection = self.write.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -84,13 +84,17 @@ pub enum StoreError {
     },
     /// The database was written by a newer version.
     #[error(
-        "state database has schema {found}, this version knows up to {known}; install the newer version again"
+        "state database {path} has schema {found}, this version knows up to {known}; install the newer version again{back}"
     )]
     NewerSchema {
         /// Version in the file.
         found: i64,
         /// Newest version known here.
         known: i64,
+        /// The file.
+        path: PathBuf,
+        /// How to go back instead.
+        back: GoBack,
     },
     /// No snapshot of this name.
     #[error("snapshot {name:?}: not found")]
@@ -166,7 +170,52 @@ pub enum StoreError {
     Invalid(String),
 }
 
+/// A copy of the state database that this version can use, if one was kept; shown as what to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoBack(pub(crate) Option<PathBuf>);
+
+impl std::fmt::Display for GoBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(copy) = &self.0 else { return Ok(()) };
+        write!(
+            f,
+            ", or go back to what was there before it: remove the containers made since then, stop the daemon, delete state.db, \
+             state.db-wal and state.db-shm beside {0}, and copy {0} to state.db",
+            copy.display()
+        )
+    }
+}
+
+/// Does the error, or one that it was made of, say that there is no room: neither bytes nor inodes, on the disk or in a
+/// quota?
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                return true;
+            }
+            // What another error was put into is not among its sources.
+            if io.get_ref().is_some_and(|inner| is_full(inner)) {
+                return true;
+            }
+        }
+        if let Some(rusqlite::Error::SqliteFailure(failure, _)) = error.downcast_ref()
+            && failure.code == rusqlite::ErrorCode::DiskFull
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl StoreError {
+    /// See [`is_full()`].
+    pub fn is_full(&self) -> bool {
+        is_full(self)
+    }
+
     /// The class of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {

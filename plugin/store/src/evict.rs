@@ -1,7 +1,11 @@
-//! Which unused layers go: least recently used first, until the rest is within its quota.
+//! Which unused layers go: least recently used first, until the rest is within its quota; all of them while the
+//! filesystem has less free than it should.
 //!
 //! A layer nobody needs is worth something: it gives files to others, and its own image is there at once. So it
 //! stays as long as there is room. What counts is in the rows; no tree is looked at.
+//!
+//! A layer that was just made and that no snapshot has had yet is not unused: its pull is still busy with the layers above
+//! it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,15 +22,15 @@ const BATCH: usize = 16;
 /// How much of what no snapshot uses is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// A layer used more recently than this stays, whatever the rest says: all layers of an image are made at
-    /// its first Prepare, and a cancelled pull is tried again.
+    /// A layer used more recently than this stays, as long as the filesystem has enough free: all layers of an image are
+    /// made at its first Prepare, and a cancelled pull is tried again.
     pub min_age: Duration,
     /// Bytes of all unused layers together.
     pub bytes: u64,
     /// Inodes of all unused layers together.
     pub inodes: u64,
-    /// Free part of the filesystem, in per cent of its bytes and inodes, below which unused layers go although
-    /// they are within their quota.
+    /// Free part of the filesystem, in per cent of its bytes and inodes, below which everything unused goes, whatever
+    /// grace and quota say.
     pub free_percent: u8,
 }
 
@@ -60,10 +64,19 @@ pub(crate) struct Unused {
 
 /// Bytes and inodes that are wanted free beyond what is free now.
 #[derive(Debug, Clone, Copy, Default)]
-struct Short {
+pub(crate) struct Short {
     bytes: u64,
     inodes: u64,
 }
+
+impl Short {
+    pub(crate) fn is_any(self) -> bool {
+        self.bytes > 0 || self.inodes > 0
+    }
+}
+
+/// How long a layer that no snapshot has had yet is kept for the pull that made it.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A dropped layer: its directory is in the trash.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,21 +87,39 @@ pub(crate) struct Evicted {
 }
 
 impl Store {
+    /// Bytes of the filesystem that are free.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn free(&self) -> Result<u64, StoreError> {
+        self.inner.free()
+    }
+
     /// Drops the unused layers that are too much, without deleting their trees.
     pub(crate) fn evict(&self, what: Prune) -> Result<Evicted, StoreError> {
         self.inner.note_touched()?;
         let (damaged, unused): (Vec<_>, Vec<_>) =
             self.inner.unused()?.into_iter().partition(|layer| layer.damaged);
         let chosen = match what {
-            Prune::Quota => choose(&unused, &self.inner.options.keep, now(), self.inner.short()?),
+            Prune::Quota if self.inner.short()?.is_any() => self.inner.without_fresh(unused),
+            Prune::Quota => choose(&unused, &self.inner.options.keep, now()),
             Prune::All => unused,
             Prune::To(bytes) => {
                 let keep = Keep { min_age: Duration::ZERO, bytes, inodes: u64::MAX, free_percent: 0 };
-                choose(&unused, &keep, i64::MAX, Short::default())
+                choose(&unused, &keep, i64::MAX)
             }
         };
+        self.drop_all(&[damaged, chosen].concat())
+    }
+
+    /// Drops everything unused but what was just made.
+    pub(crate) fn evict_for_room(&self) -> Result<Evicted, StoreError> {
+        self.inner.note_touched()?;
+        self.drop_all(&self.inner.without_fresh(self.inner.unused()?))
+    }
+
+    fn drop_all(&self, chosen: &[Unused]) -> Result<Evicted, StoreError> {
         let mut evicted = Evicted::default();
-        let chosen = [damaged, chosen].concat();
         for batch in chosen.chunks(BATCH) {
             let dropped = self.inner.drop_rows(batch)?;
             for layer in batch.iter().filter(|layer| dropped.contains(&layer.id)) {
@@ -103,22 +134,18 @@ impl Store {
 }
 
 /// The layers to drop; `unused` has the least recently used first.
-fn choose(unused: &[Unused], keep: &Keep, now: i64, short: Short) -> Vec<Unused> {
+fn choose(unused: &[Unused], keep: &Keep, now: i64) -> Vec<Unused> {
     let before = now.saturating_sub(i64::try_from(keep.min_age.as_nanos()).unwrap_or(i64::MAX));
     let (mut bytes, mut inodes) = unused
         .iter()
         .fold((0u64, 0u64), |(b, i), layer| (b.saturating_add(layer.bytes), i.saturating_add(layer.inodes)));
-    let (mut freed_bytes, mut freed_inodes) = (0u64, 0u64);
     let mut chosen = Vec::new();
     for layer in unused.iter().take_while(|layer| layer.used <= before) {
-        let enough = freed_bytes >= short.bytes && freed_inodes >= short.inodes;
-        if bytes <= keep.bytes && inodes <= keep.inodes && enough {
+        if bytes <= keep.bytes && inodes <= keep.inodes {
             break;
         }
         bytes = bytes.saturating_sub(layer.bytes);
         inodes = inodes.saturating_sub(layer.inodes);
-        freed_bytes = freed_bytes.saturating_add(layer.bytes);
-        freed_inodes = freed_inodes.saturating_add(layer.inodes);
         chosen.push(*layer);
     }
     chosen
@@ -146,8 +173,23 @@ impl Inner {
         })
     }
 
+    /// Leaves out what was just made and is to be adopted.
+    fn without_fresh(&self, mut layers: Vec<Unused>) -> Vec<Unused> {
+        let mut fresh = self.fresh.lock();
+        fresh.retain(|_, made| made.elapsed() < ADOPTED_WITHIN);
+        layers.retain(|layer| !fresh.contains_key(&layer.id));
+        layers
+    }
+
+    /// Free bytes of the filesystem.
+    pub(crate) fn free(&self) -> Result<u64, StoreError> {
+        let root = self.layout.root();
+        let stat = rustix::fs::statvfs(root).map_err(at("read free space of", root))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// How far the filesystem is from the free part it should have.
-    fn short(&self) -> Result<Short, StoreError> {
+    pub(crate) fn short(&self) -> Result<Short, StoreError> {
         let root = self.layout.root();
         let stat = rustix::fs::statvfs(root).map_err(at("read free space of", root))?;
         let wanted = |total: u64| {
@@ -187,8 +229,15 @@ impl Inner {
     /// Moves the directory of a dropped layer into the trash. Who empties that takes its files out of the index.
     pub(crate) fn bury(&self, id: u64) {
         if let Err(error) = self.layout.discard(&self.layout.snapshot(id), &id.to_string()) {
-            tracing::warn!(%error, "directory of a dropped layer stays; the next start takes the layer in again");
+            tracing::warn!(%error, "a directory that nobody needs stays until the next cleanup");
+            self.unburied.lock().insert(id);
         }
+    }
+
+    /// Tries again what could not be moved to the trash.
+    pub(crate) fn bury_the_rest(&self) {
+        let rest = std::mem::take(&mut *self.unburied.lock());
+        rest.into_iter().for_each(|id| self.bury(id));
     }
 
     /// Writes down which layers were used as donors since the last time.

@@ -76,11 +76,7 @@ pub struct NewLayer {
     /// Directories that the tar needs but does not describe, relative to the tree; made with mode 0755 and
     /// owner root.
     pub implied: Vec<Vec<u8>>,
-    /// Disk usage in bytes (512 × blocks, hard links once).
-    pub bytes: u64,
-    /// Number of inodes, the root of the tree included.
-    pub inodes: u64,
-    /// What of both other layers have, too: blocks of reflinked files and chunks, hard-linked files.
+    /// What of the tree's blocks and inodes other layers have, too: reflinked files and chunks, hard-linked files.
     pub shared: Usage,
     /// Regular files worth finding again.
     pub files: Vec<NewFile>,

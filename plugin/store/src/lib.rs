@@ -21,6 +21,8 @@
 //! ROOT/snapshots/<id>/files               layers, and snapshots that containerd committed: files by digest
 //! ROOT/staging/<id>/fs         a layer being built
 //! ROOT/partial/<id>            trees that a job left unfinished, for the next try of the same layer
+//! ROOT/ballast                 room for the state database on a full disk
+//! ROOT/state-schema-<n>.db     the state database before its tables were changed
 //! ROOT/trash/<id>              waits for `cleanup`
 //! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
 //! ```
@@ -34,18 +36,22 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
 
 mod adopt;
+mod ballast;
+mod cleaner;
 mod cleanup;
 mod counts;
 mod damage;
 mod database;
 mod error;
 mod evict;
+mod held;
 mod index;
 mod indexer;
 mod layer;
 mod layers;
 mod layout;
 mod list;
+mod looks;
 mod marker;
 mod origins;
 mod partial;
@@ -65,10 +71,12 @@ mod usage;
 mod verify;
 
 pub use adopt::Adoption;
+pub use cleaner::Cleaner;
 pub use cleanup::Cleaned;
 pub use counts::Counts;
-pub use error::{ErrorKind, StoreError};
+pub use error::{ErrorKind, GoBack, StoreError, is_full};
 pub use evict::{Keep, Prune};
+pub use held::Held;
 pub use indexer::Indexer;
 pub use layer::{Flavour, LayerId, LayerPin, NewChunk, NewFile, NewLayer};
 pub use layers::LayerInfo;

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use chunked_core::Digest;
@@ -37,10 +37,12 @@ struct Marker {
     shared_bytes: u64,
     #[serde(default)]
     shared_inodes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Digest>,
 }
 
-/// Writes the marker into `dir`. It becomes durable with the layer's data.
-pub(crate) fn write(dir: &Path, row: &LayerRow) -> Result<(), StoreError> {
+/// Writes the marker into `dir`, durably if `sync`.
+pub(crate) fn write(dir: &Path, row: &LayerRow, sync: bool) -> Result<(), StoreError> {
     let marker = Marker {
         version: 1,
         diff_id: row.diff_id,
@@ -53,10 +55,16 @@ pub(crate) fn write(dir: &Path, row: &LayerRow) -> Result<(), StoreError> {
         origins: row.origins.clone(),
         shared_bytes: row.shared.bytes,
         shared_inodes: row.shared.inodes,
+        metadata: row.metadata,
     };
     let path = dir.join(LAYER);
     let text = serde_json::to_vec(&marker).map_err(at("encode", &path))?;
-    std::fs::write(&path, text).map_err(at("write", &path))
+    let written = || {
+        let mut file = File::create(&path)?;
+        file.write_all(&text)?;
+        if sync { file.sync_all() } else { Ok(()) }
+    };
+    written().map_err(at("write", &path))
 }
 
 /// The row that the marker in `dir` describes, for a directory called `id`. `None` when there is no usable
@@ -78,6 +86,7 @@ pub(crate) fn read_layer(dir: &Path, id: u64) -> Option<LayerRow> {
         created: marker.created,
         origins: marker.origins,
         shared: Usage { bytes: marker.shared_bytes, inodes: marker.shared_inodes },
+        metadata: marker.metadata,
     })
 }
 
@@ -98,13 +107,14 @@ mod tests {
             created: 12,
             origins: vec!["quay.io".to_owned()],
             shared: Usage { bytes: 5, inodes: 1 },
+            metadata: Some(Digest::of(b"looks")),
         }
     }
 
     #[test]
     fn reads_back_or_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &row()).unwrap();
+        write(dir.path(), &row(), false).unwrap();
         assert_eq!(read_layer(dir.path(), 7), Some(row()));
         let text = std::fs::read_to_string(dir.path().join(LAYER)).unwrap();
         let older = text.replace(",\"origins\":[\"quay.io\"]", "");

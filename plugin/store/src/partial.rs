@@ -15,12 +15,15 @@ use chunked_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
+use crate::held::Held;
 use crate::layout::Layout;
 use crate::store::Store;
-use crate::usage;
+use crate::usage::{self, Usage};
 
 /// What says which layer a tree is of; written when the tree is begun.
 const MARKER: &str = "resume.json";
+/// What the tree occupies: bytes and inodes.
+const USAGE: &str = "usage.json";
 /// Longest marker read, in bytes.
 const MAX_MARKER: u64 = 4096;
 /// Kept for so long.
@@ -136,13 +139,39 @@ pub(crate) fn keep(layout: &Layout, dir: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// What all of them occupy.
+pub(crate) fn held(layout: &Layout) -> Result<Held, StoreError> {
+    let mut held = Held::default();
+    for tree in list(layout)? {
+        held.add(measured(&tree.dir)?);
+    }
+    Ok(held)
+}
+
+/// What the tree in `dir` occupies: nothing changes in it any more, so that it is measured once.
+fn measured(dir: &Path) -> Result<Usage, StoreError> {
+    let path = dir.join(USAGE);
+    let known = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<(u64, u64)>(&text).ok());
+    if let Some((bytes, inodes)) = known {
+        return Ok(Usage { bytes, inodes });
+    }
+    let usage = usage::measure(dir)?;
+    // On a full disk it is measured again the next time.
+    if let Ok(text) = serde_json::to_vec(&(usage.bytes, usage.inodes))
+        && fs::write(&path, text).is_err()
+    {
+        let _ = fs::remove_file(&path);
+    }
+    Ok(usage)
+}
+
 /// Deletes what is too old, too many or too large.
 pub(crate) fn trim(layout: &Layout) -> Result<(), StoreError> {
     let mut bytes = 0_u64;
     for (index, tree) in list(layout)?.into_iter().enumerate() {
         let young = tree.begun.elapsed().is_ok_and(|age| age <= MAX_AGE);
         if young && index < MAX_COUNT && tree.id.is_some() {
-            bytes = bytes.saturating_add(usage::measure(&tree.dir)?.bytes);
+            bytes = bytes.saturating_add(measured(&tree.dir)?.bytes);
             if bytes <= MAX_BYTES {
                 continue;
             }

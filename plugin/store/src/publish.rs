@@ -3,11 +3,13 @@
 #![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::params;
 
 use crate::error::{StoreError, at};
 use crate::layer::{LayerPin, NewLayer};
+use crate::looks::{self, Looks};
 use crate::rows::{LayerRow, Serves};
 use crate::staging::Staging;
 use crate::store::{Inner, now};
@@ -30,18 +32,20 @@ pub(crate) fn commit(
         diff_id: layer.diff_id,
         serves: Serves::of(layer.flavour, layer.has_whiteouts),
         context: layer.implied.is_empty().then(Vec::new),
-        bytes: layer.bytes,
-        inodes: layer.inodes,
+        bytes: 0,
+        inodes: 0,
         has_whiteouts: layer.has_whiteouts,
         implied: layer.implied.clone(),
         created: now(),
         origins: layer.origin.iter().cloned().collect(),
         shared: layer.shared,
+        metadata: None,
     };
-    marker::write(staging.dir(), &row)?;
     let entries = list::write(staging.dir(), &layer.files, layer.chunks.as_deref())
         .map_err(at("write list of files in", staging.dir()))?;
-    write_out(inner)?;
+    let Looks { usage, metadata } = look_and_write_out(inner, &staging, &row.implied)?;
+    let row = LayerRow { bytes: usage.bytes, inodes: usage.inodes, metadata: Some(metadata), ..row };
+    marker::write(staging.dir(), &row, inner.options.sync)?;
     // Another job may have finished the same layer meanwhile, for the other place in the stack.
     let one_at_a_time = inner.publishing.lock();
     if let Some(pin) = known(inner, layer)? {
@@ -81,6 +85,17 @@ pub(crate) fn commit_twin(
     Ok(pin)
 }
 
+/// Puts the staging tree's data on disk, and meanwhile looks through the tree, whose inodes are still in memory.
+fn look_and_write_out(inner: &Inner, staging: &Staging, implied: &[Vec<u8>]) -> Result<Looks, StoreError> {
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| looks::look(staging.fs(), implied));
+        let written = write_out(inner);
+        let panicked = |_| StoreError::Invalid("looking through a layer ended abnormally".into());
+        let looks = looking.join().map_err(panicked)?;
+        written.and(looks)
+    })
+}
+
 /// Puts the staging tree's data on disk.
 fn write_out(inner: &Inner) -> Result<(), StoreError> {
     if inner.options.sync { inner.layout.sync_data() } else { Ok(()) }
@@ -100,6 +115,7 @@ fn record(inner: &Arc<Inner>, row: &LayerRow) -> Result<LayerPin, StoreError> {
         inner.layout.sync_names()?;
     }
     let pin = inner.pin(row.id);
+    inner.fresh.lock().insert(row.id, Instant::now());
     Arc::make_mut(&mut inner.layers.write()).insert(row.id, row.origins.clone());
     inner.database.write(|db| {
         rows::insert_layer(db, row)?;

@@ -63,6 +63,8 @@ pub(crate) struct LayerRow {
     pub(crate) origins: Vec<String>,
     /// What of bytes and inodes other layers had, too, when it was made.
     pub(crate) shared: Usage,
+    /// What its tree looked like then, see [`crate::looks`]; not known of layers that earlier versions made.
+    pub(crate) metadata: Option<Digest>,
 }
 
 impl LayerRow {
@@ -73,7 +75,7 @@ impl LayerRow {
 }
 
 const COLUMNS: &str = "id, diff_id, flavour, context, bytes, inodes, has_whiteouts, implied, created, origins, shared_bytes, \
-                       shared_inodes";
+                       shared_inodes, metadata";
 
 fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
     let id: u64 = row.get(0)?;
@@ -91,6 +93,7 @@ fn parse(row: &Row<'_>) -> Result<LayerRow, StoreError> {
         created: row.get(8)?,
         origins: split_hosts(row.get_ref(9)?.as_str().map_err(|_| broken("origins"))?),
         shared: Usage { bytes: row.get(10)?, inodes: row.get(11)? },
+        metadata: row.get::<_, Option<_>>(12)?.map(Digest::from_bytes),
     })
 }
 
@@ -122,7 +125,7 @@ pub(crate) fn layer(db: &Connection, id: u64) -> Result<Option<LayerRow>, StoreE
 /// Adds a row.
 pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreError> {
     let sql = format!(
-        "INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        "INSERT INTO layers ({COLUMNS}, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
     );
     db.prepare_cached(&sql)?.execute(params![
         row.id,
@@ -137,6 +140,7 @@ pub(crate) fn insert_layer(db: &Connection, row: &LayerRow) -> Result<(), StoreE
         row.origins.join(" "),
         row.shared.bytes,
         row.shared.inodes,
+        row.metadata.as_ref().map(Digest::as_bytes),
         crate::store::now(),
     ])?;
     Ok(())

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::AtomicU64;
+use std::time::{Instant, SystemTime};
 
 use chunked_core::Digest;
 use parking_lot::{Mutex, RwLock};
@@ -86,8 +87,14 @@ pub(crate) struct Inner {
     /// One layer at a time gets its row, so that none gets two.
     pub(crate) publishing: Mutex<()>,
     pub(crate) cleaning: Mutex<()>,
+    /// Layers that were just made, and that no snapshot has had yet.
+    pub(crate) fresh: Mutex<HashMap<u64, Instant>>,
     /// Layers that were pinned as donors, and when; not yet in their rows.
     pub(crate) touched: Mutex<HashMap<u64, i64>>,
+    /// How often room was made because something could not be written.
+    pub(crate) rooms: AtomicU64,
+    /// Directories without a row that could not be moved to the trash.
+    pub(crate) unburied: Mutex<HashSet<u64>>,
     pub(crate) indexing: Signal,
     pub(crate) layout: Layout,
     pub(crate) opened: SystemTime,
@@ -119,7 +126,10 @@ impl Store {
             settling: Mutex::default(),
             publishing: Mutex::default(),
             cleaning: Mutex::default(),
+            fresh: Mutex::default(),
             touched: Mutex::default(),
+            rooms: AtomicU64::new(0),
+            unburied: Mutex::default(),
             indexing: Signal::default(),
             layout,
             opened: SystemTime::now(),

@@ -39,6 +39,14 @@ pub(crate) fn content(name: &str) -> Vec<u8> {
     format!("content of {name}\n").into_bytes()
 }
 
+/// What each of these layers occupies.
+pub(crate) fn size_of_a_layer() -> Usage {
+    let temp = Temporary::new();
+    let store = temp.open();
+    let _pin = layer(&store, "any", &[]);
+    store.layers().unwrap()[0].own
+}
+
 /// A layer without whiteouts, whose DiffID is the digest of `name`; with these implied directories.
 pub(crate) fn layer(store: &Store, name: &str, implied: &[&str]) -> LayerPin {
     layer_with(store, name, implied, |_| ())
@@ -64,8 +72,6 @@ pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: implied.iter().map(|path| path.as_bytes().to_vec()).collect(),
-        bytes: 4096,
-        inodes: 4,
         shared: Usage::default(),
         files: vec![file],
         chunks: Some(Vec::new()),

@@ -72,19 +72,25 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
-#[derive(Default)]
-struct Sum {
+/// Adds up what is met on the way through a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
     usage: Usage,
     /// Device and inode of what has several names.
     seen: HashSet<(u64, u64)>,
 }
 
 impl Sum {
-    fn count(&mut self, stat: &Stat) {
+    /// Counts what has this status; a second name of the same counts nothing.
+    pub(crate) fn count(&mut self, stat: &Stat) {
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if directory || stat.st_nlink == 1 || self.seen.insert((stat.st_dev, stat.st_ino)) {
             self.usage.count(stat);
         }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
     }
 }
 

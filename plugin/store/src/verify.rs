@@ -16,6 +16,7 @@ use crate::evict::Unused;
 use crate::indexer::Pace;
 use crate::layer::{LayerId, LayerPin, NewChunk, NewFile};
 use crate::list::List;
+use crate::looks;
 use crate::origins::LOCAL;
 use crate::proof::{self, Finding};
 use crate::rows;
@@ -280,7 +281,25 @@ impl Run<'_> {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(format!("its tree: {error}"))),
         };
-        self.files(id, &list, &tree)
+        if let Some(damage) = self.files(id, &list, &tree)? {
+            return Ok(Some(damage));
+        }
+        self.looks(id)
+    }
+
+    /// Compares what a layer's tree looks like with what it looked like when it was committed.
+    fn looks(&mut self, id: u64) -> Result<Option<String>, Stop> {
+        let row = self.inner.database.read(|db| rows::layer(db, id))?;
+        let Some((row, metadata)) = row.and_then(|row| row.metadata.map(|metadata| (row, metadata))) else {
+            return Ok(None);
+        };
+        Ok(match looks::look(&self.inner.layout.fs(id), &row.implied) {
+            Ok(found) if found.metadata == metadata => None,
+            Ok(_) => Some(
+                "names, modes, owners, times or attributes in its tree are not those that it was committed with".into(),
+            ),
+            Err(error) => Some(format!("its tree: {error}")),
+        })
     }
 
     /// Compares a layer's files with its list. Gives what is wrong with them.

@@ -75,8 +75,6 @@ fn layer(store: &Store, name: &str) -> LayerPin {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: vec![b"opt".to_vec()],
-        bytes: 4096,
-        inodes: 3,
         shared: Usage::default(),
         files: vec![file],
         chunks: Some(Vec::new()),

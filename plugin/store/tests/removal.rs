@@ -90,8 +90,6 @@ fn build(store: &Store, layer: u64) -> (LayerPin, usize) {
         flavour: Flavour::Base,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: FILES * 4096,
-        inodes: FILES + 1,
         shared: Usage { bytes: reused as u64 * 4096, inodes: reused as u64 },
         files: wanted.iter().enumerate().map(file).collect(),
         chunks: Some(Vec::new()),
@@ -167,7 +165,7 @@ fn pulls_removals_and_evictions_at_once_leave_a_sound_store() {
             while !done.load(Ordering::Acquire) {
                 let cleaned = match dice.roll(8) {
                     0 => store.prune(Prune::All),
-                    1 => store.prune(Prune::To(FILES * 4096)),
+                    1 => store.prune(Prune::To((FILES + 1) * 4096)),
                     _ => store.cleanup(),
                 };
                 evicted.fetch_add(cleaned.unwrap().layers, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `prune`: drops layers that no snapshot needs.
+//! `prune`: drops layers that no snapshot needs, and what broken pulls left.
 
 use anyhow::Result;
 use chunked_proto::chunked::control::v1 as api;
@@ -25,13 +25,18 @@ pub(crate) async fn run(command: Prune) -> Result<()> {
     if command.access.json {
         let answer = json!({
             "layers": pruned.layers, "bytes": pruned.bytes, "inodes": pruned.inodes,
-            "directories": pruned.directories, "left_layers": left.layers, "left_bytes": left.layer_bytes,
+            "directories": pruned.directories, "partial": pruned.partial, "freed_bytes": pruned.freed_bytes,
+            "left_layers": left.layers, "left_bytes": left.layer_bytes,
             "left_unused_layers": left.unused_layers, "left_unused_bytes": left.unused_bytes,
         });
         println!("{answer}");
         return Ok(());
     }
     println!("dropped {} layers: {}, {} inodes", pruned.layers, HumanBytes(pruned.bytes), pruned.inodes);
+    if pruned.partial > 0 {
+        println!("dropped {} trees of broken pulls", pruned.partial);
+    }
+    println!("{} more are free on the filesystem", HumanBytes(pruned.freed_bytes));
     println!(
         "{} layers stay ({}), {} of them unused ({})",
         left.layers,
@@ -39,5 +44,6 @@ pub(crate) async fn run(command: Prune) -> Result<()> {
         left.unused_layers,
         HumanBytes(left.unused_bytes)
     );
+    wire::besides(&left).iter().for_each(|line| println!("{line}"));
     Ok(())
 }

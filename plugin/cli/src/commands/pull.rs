@@ -57,6 +57,7 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
     let started = Instant::now();
     let client = Client::new(settings::client(&settings))?;
     let store = Arc::new(Store::open_with(&settings.root, settings::store(&settings))?);
+    let cleaner = store.start_cleaner()?;
     let engine = Engine::new(store, client.clone(), settings::engine(&settings))?;
     let work = pull(&engine, &client, &reference, &platform, command.to.as_deref(), started);
     let report = tokio::select! {
@@ -64,6 +65,7 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
         () = progress::show(engine.clone()), if !command.json => anyhow::bail!("the progress display ended"),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; what is complete stays in the store"),
     };
+    tokio::task::spawn_blocking(move || drop(cleaner)).await?;
     if command.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -43,6 +43,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let store = tokio::task::spawn_blocking(move || Store::open_with(&root, options)).await??;
     let store = Arc::new(store);
     let indexer = store.start_indexer()?;
+    let cleaner = store.start_cleaner()?;
     let client = Client::new(settings::client(&settings))?;
     let hand_over = settings.pull.fallback == Fallback::Containerd;
     let engine = Engine::new(Arc::clone(&store), client, settings::engine(&settings))?;
@@ -83,8 +84,8 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
         tracing::warn!("calls were still open after {} s; they are cut off", DRAIN.as_secs());
     }
     drop(socket);
-    // Waits for its thread.
-    tokio::task::spawn_blocking(move || drop(indexer)).await?;
+    // Waits for their threads.
+    tokio::task::spawn_blocking(move || drop((indexer, cleaner))).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use chunked_proto::chunked::control::v1::{HandOvers, HostStatus, LayersRequest, 
 use serde_json::json;
 
 use crate::args::Status;
-use crate::{settings, store_access};
+use crate::{settings, store_access, wire};
 
 pub(crate) async fn run(command: Status) -> Result<()> {
     let settings = settings::load(&command.common)?;
@@ -33,7 +33,9 @@ pub(crate) async fn run(command: Status) -> Result<()> {
             "version": status.version, "root": status.root, "containerd_version": status.containerd_version,
             "layers": store.layers, "layer_bytes": store.layer_bytes, "unused_layers": store.unused_layers,
             "unused_bytes": store.unused_bytes, "snapshots": store.snapshots, "indexed_files": store.indexed_files,
-            "indexed_chunks": store.indexed_chunks, "jobs": jobs,
+            "indexed_chunks": store.indexed_chunks, "layer_inodes": store.layer_inodes,
+            "unused_inodes": store.unused_inodes, "partial": wire::held_as_json(store.partial),
+            "trash": wire::held_as_json(store.trash), "jobs": jobs,
             "handed_over": handed_over.by_reason.iter().collect::<BTreeMap<_, _>>(),
             "last_handed_over": handed_over.last.as_ref().map(|last| json!({
                 "at": last.at.as_ref().map(|time| time.seconds), "reason": last.reason, "image": last.image,
@@ -63,6 +65,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         store.indexed_files,
         store.indexed_chunks
     );
+    wire::besides(&store).iter().for_each(|line| println!("{line}"));
     println!("{}", host_line(&host));
     print_handed_over(&handed_over);
     for job in jobs {

@@ -12,24 +12,22 @@ use crate::store_access::{self, Access};
 use crate::wire;
 
 pub(crate) async fn run(command: StoreLs) -> Result<()> {
-    let layers = match store_access::open(&command.access).await? {
+    let answer = match store_access::open(&command.access).await? {
         Access::Daemon(mut client) => client.store_layers(api::StoreLayersRequest {}).await?.into_inner(),
         Access::Direct(store) => tokio::task::spawn_blocking(move || wire::layers(&store)).await??,
-    }
-    .layers;
+    };
+    let (layers, store) = (answer.layers, answer.store.unwrap_or_default());
     if command.access.json {
         let layers: Vec<_> = layers.iter().map(as_json).collect();
-        println!("{}", json!({ "layers": layers }));
+        let (partial, trash) = (wire::held_as_json(store.partial), wire::held_as_json(store.trash));
+        println!("{}", json!({ "layers": layers, "partial": partial, "trash": trash }));
         return Ok(());
     }
     println!(
         "{:>6}  {:<19}  {:>11}  {:>11}  {:>7}  {:>9}  {:<10}  ORIGINS",
         "ID", "DIFF-ID", "OWN", "SIZE", "INODES", "SNAPSHOTS", "USED"
     );
-    let (mut own, mut unused) = (0, 0);
     for layer in &layers {
-        own += layer.own_bytes;
-        unused += if layer.snapshots == 0 { layer.own_bytes } else { 0 };
         let pinned = if layer.pinned { "*" } else { "" };
         println!(
             "{:>6}  {:<19}  {:>11}  {:>11}  {:>7}  {:>9}  {:<10}  {}",
@@ -43,7 +41,15 @@ pub(crate) async fn run(command: StoreLs) -> Result<()> {
             layer.origins.join(" ")
         );
     }
-    println!("{} layers, {}; {} of it in unused layers", layers.len(), HumanBytes(own), HumanBytes(unused));
+    println!(
+        "{} layers, {}, {} inodes; {} and {} inodes of it in unused layers",
+        store.layers,
+        HumanBytes(store.layer_bytes),
+        store.layer_inodes,
+        HumanBytes(store.unused_bytes),
+        store.unused_inodes
+    );
+    wire::besides(&store).iter().for_each(|line| println!("{line}"));
     Ok(())
 }
 

@@ -22,8 +22,6 @@ fn fill(store: &Store, layer: u32) {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 1 << 20,
-        inodes: u64::from(FILES),
         shared: Usage::default(),
         files: (0..FILES).map(file).collect(),
         chunks: Some(Vec::new()),

@@ -175,3 +175,26 @@ fn a_directory_that_became_a_link_is_left_alone() {
     dir.empty().unwrap();
     assert!(outside.path().join("secret").exists());
 }
+
+/// What its owner deletes while it is measured.
+#[test]
+fn a_walk_through_what_is_removed_meanwhile_ends() {
+    let base = tempfile::tempdir().unwrap();
+    let root = base.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    chain(&root, 3);
+    let mut walk = Walk::open(&root).unwrap();
+    let mut steps = 0;
+    let mut inside = 0;
+    while let Some(step) = walk.step().unwrap() {
+        steps += 1;
+        assert!(steps < 100, "it goes round in circles");
+        if step == Step::Entry(FileType::Directory) && walk.enter().unwrap() {
+            inside += 1;
+            if inside == 2 {
+                std::fs::remove_dir_all(&root).unwrap();
+            }
+        }
+    }
+    assert_eq!(inside, 2);
+}

@@ -66,8 +66,6 @@ impl RemoteLayers for TwoLayers {
                     flavour,
                     has_whiteouts: false,
                     implied: Vec::new(),
-                    bytes: 8192,
-                    inodes: 2,
                     shared: Usage::default(),
                     files: Vec::new(),
                     chunks: Some(Vec::new()),

@@ -39,7 +39,7 @@ pub(crate) fn create(
         shared,
         ..row.clone()
     };
-    marker::write(staging.dir(), &twin)?;
+    marker::write(staging.dir(), &twin, false)?;
     let (list, copy) = (inner.layout.snapshot(row.id).join(list::NAME), staging.dir().join(list::NAME));
     #[allow(
         clippy::disallowed_methods,

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use chunked_core::Digest;
 
-use crate::testing::{Temporary, adopt, content, layer};
-use crate::{Cleaned, Flavour};
+use crate::testing::{Temporary, adopt, content, layer, size_of_a_layer};
+use crate::{Cleaned, Flavour, Usage};
 
 #[test]
 fn unused_layers_go_but_not_while_pinned_or_used() {
@@ -19,7 +19,9 @@ fn unused_layers_go_but_not_while_pinned_or_used() {
     assert_eq!(store.lookup(&wanted)[0].as_ref().unwrap().layer, copy.id());
     let fs = copy.fs();
     drop(copy);
-    assert_eq!(store.cleanup().unwrap(), Cleaned { layers: 1, bytes: 4096, inodes: 4, directories: 1 });
+    let Usage { bytes, inodes } = size_of_a_layer();
+    let cleaned = Cleaned { layers: 1, bytes, inodes, directories: 1, ..Cleaned::default() };
+    assert_eq!((inodes, store.cleanup().unwrap()), (4, cleaned));
     assert!(!fs.exists());
     assert!(store.lookup(&wanted)[0].is_none());
     assert!(store.layer(&Digest::of(b"pinned"), Flavour::Base).unwrap().is_none());

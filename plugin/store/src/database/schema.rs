@@ -1,9 +1,13 @@
 //! Tables of `state.db` and the steps that bring an older file to them. Only forwards: a step, once
 //! released, is never edited.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
+use std::path::{Path, PathBuf};
+
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::StoreError;
+use crate::error::{GoBack, StoreError, at};
 
 /// Step `n` leads from schema version `n` to `n + 1`; the version is `PRAGMA user_version`.
 const STEPS: &[&str] = &[
@@ -59,15 +63,29 @@ ALTER TABLE layers ADD COLUMN shared_inodes INTEGER NOT NULL DEFAULT 0;
 -- 1: verification found wrong contents; snapshots that have the layer keep it, no pull ever reuses it.
 ALTER TABLE layers ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;
 ",
+    r"
+-- Digest of what the layer's tree looked like when it was committed; NULL of layers that were made before.
+ALTER TABLE layers ADD COLUMN metadata BLOB;
+",
 ];
 
-/// Applies the missing steps. True when the database was empty.
-pub(super) fn migrate(connection: &mut Connection) -> Result<bool, StoreError> {
+/// Where the database at `path` is kept as it was in schema `version`, for whoever goes back to that.
+fn copy_of(path: &Path, version: i64) -> PathBuf {
+    path.with_file_name(format!("state-schema-{version}.db"))
+}
+
+/// Applies the missing steps to the database at `path`, keeping a copy of what was there. True when it was empty.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let before: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if (1..known).contains(&before) {
+        keep_copy(connection, &copy_of(path, before))?;
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
-        return Err(StoreError::NewerSchema { found, known });
+        let copy = Some(copy_of(path, known)).filter(|copy| copy.exists());
+        return Err(StoreError::NewerSchema { found, known, path: path.to_owned(), back: GoBack(copy) });
     }
     for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(step)?;
@@ -77,17 +95,61 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<bool, StoreError> {
     Ok(found == 0)
 }
 
+/// Copies the database, its log included. One that was made before is older.
+fn keep_copy(connection: &Connection, copy: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at("replace", copy)(error)),
+        _ => {}
+    }
+    let name = copy
+        .to_str()
+        .ok_or_else(|| at("name", copy)(std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
+    connection.execute("VACUUM INTO ?1", [name])?;
+    tracing::info!(copy = %copy.display(), "the state database goes to a newer schema; what it was is kept");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn migrates_once_and_refuses_newer() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        assert!(migrate(&mut connection).unwrap());
-        assert!(!migrate(&mut connection).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut connection = Connection::open(&path).unwrap();
+        assert!(migrate(&mut connection, &path).unwrap());
+        assert!(!migrate(&mut connection, &path).unwrap());
+        let known = i64::try_from(STEPS.len()).unwrap();
+        assert!(!copy_of(&path, known).exists(), "nothing was changed");
         connection.pragma_update(None, "user_version", 99).unwrap();
-        let error = migrate(&mut connection).unwrap_err();
+        let error = migrate(&mut connection, &path).unwrap_err();
         assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error}");
+        assert!(error.to_string().contains("install the newer version again"), "{error}");
+        assert!(!error.to_string().contains("state-schema"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_leads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut connection = Connection::open(&path).unwrap();
+        for step in STEPS.iter().take(2) {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.execute("UPDATE ids SET next = 77", []).unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        std::fs::write(copy_of(&path, 2), "of an earlier time").unwrap();
+        assert!(!migrate(&mut connection, &path).unwrap());
+        let copy = Connection::open(copy_of(&path, 2)).unwrap();
+        let next: i64 = copy.query_row("SELECT next FROM ids", [], |row| row.get(0)).unwrap();
+        let version: i64 = copy.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!((next, version), (77, 2));
+        // What an older binary than the one that made the copy says.
+        let known = i64::try_from(STEPS.len()).unwrap();
+        connection.pragma_update(None, "user_version", known + 1).unwrap();
+        std::fs::write(copy_of(&path, known), "").unwrap();
+        let error = migrate(&mut connection, &path).unwrap_err().to_string();
+        assert!(error.contains(&format!("state-schema-{known}.db")), "{error}");
     }
 }

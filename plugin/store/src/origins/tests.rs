@@ -17,8 +17,6 @@ fn pulled(store: &Store, name: &str, origin: &str) -> crate::LayerPin {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 4096,
-        inodes: 2,
         shared: Usage::default(),
         files: vec![file],
         chunks: Some(Vec::new()),

@@ -18,8 +18,6 @@ fn a_layer_without_a_row_leaves_no_directory() {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 0,
-        inodes: 1,
         shared: Usage::default(),
         files: Vec::new(),
         chunks: Some(Vec::new()),

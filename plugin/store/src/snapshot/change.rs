@@ -40,11 +40,12 @@ impl Store {
     }
 
     /// Changes labels of the snapshot called `name` and returns it as it is then.
+    #[allow(clippy::needless_pass_by_value, reason = "cloned only for a full disk's second try")]
     pub fn update(&self, name: &str, change: LabelChange) -> Result<Snapshot, StoreError> {
         self.inner.database.write(|db| {
             let mut snapshot = require(db, name)?;
-            let mut labels = change.replace.unwrap_or(snapshot.labels);
-            labels.extend(change.set);
+            let mut labels = change.replace.clone().unwrap_or(snapshot.labels);
+            labels.extend(change.set.clone());
             labels.retain(|_, value| !value.is_empty());
             snapshot.updated = now();
             let sql = "UPDATE snapshots SET labels = ?2, ref = ?3, updated = ?4 WHERE name = ?1";
@@ -72,11 +73,8 @@ impl Store {
         })?;
         if removed.layer.is_none() {
             self.inner.forget(removed.dir);
-            let dir = self.inner.layout.snapshot(removed.dir);
-            // The row is gone and stays gone; a directory left behind is swept at the next start.
-            if let Err(error) = self.inner.layout.discard(&dir, &removed.dir.to_string()) {
-                tracing::warn!(%error, "directory of a removed snapshot stays until the next start");
-            }
+            // The row is gone and stays gone.
+            self.inner.bury(removed.dir);
         }
         Ok(())
     }

@@ -51,7 +51,10 @@ fn other_bytes_are_found_and_an_unused_layer_goes() {
     for pin in [&used, &unused] {
         let file = pin.fs().join("usr/bin/tool");
         let text = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
+        // As a disk does it: nothing else changes.
+        let time = std::fs::symlink_metadata(&file).unwrap().modified().unwrap();
         std::fs::write(&file, text.to_uppercase()).unwrap();
+        std::fs::File::open(&file).unwrap().set_modified(time).unwrap();
     }
     drop((used, unused));
     assert_eq!(verify(&store, false, false).1, []);
@@ -110,4 +113,37 @@ fn missing_directories_and_rows_are_named() {
     assert!(all.iter().any(|p| p.contains("without a row")), "{all:?}");
     assert!(all.iter().any(|p| p.ends_with("its row is gone now true")), "{all:?}");
     assert_eq!(all.len(), 4, "{all:?}");
+}
+
+#[test]
+fn changed_metadata_is_damage_and_what_adoption_does_is_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let temp = Temporary::new();
+    let mut store = temp.open_with(Duration::MAX);
+    // With implied directories, once settled in place and once in a twin.
+    let base = [("one", 0o700), ("two", 0o711)].map(|(name, mode)| {
+        let pin = crate::testing::layer_with(&store, name, &[], |fs| {
+            std::fs::create_dir_all(fs.join("opt/x")).unwrap();
+            std::fs::set_permissions(fs.join("opt"), std::fs::Permissions::from_mode(mode)).unwrap();
+        });
+        adopt(&store, &pin, name, None)
+    });
+    let above = layer(&store, "above", &["opt", "opt/x"]);
+    adopt(&store, &above, "above", Some(&base[0]));
+    adopt(&store, &above, "above", Some(&base[1]));
+    assert_eq!(store.layers().unwrap().len(), 4, "a twin was made");
+    assert_eq!(verify(&store, true, false).1, []);
+    // One inode of two trees.
+    let tool = above.fs().join("usr/bin/tool");
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let (_, problems) = verify(&store, false, false);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.text.contains("modes, owners, times")), "{problems:?}");
+    // Rows that are written again from markers know it, too.
+    drop((above, store));
+    let db = rusqlite::Connection::open(temp.dir.path().join("state.db")).unwrap();
+    db.execute_batch("DELETE FROM snapshots; DELETE FROM layers").unwrap();
+    drop(db);
+    store = temp.open_with(Duration::MAX);
+    assert_eq!(verify(&store, false, false).1.len(), 1, "one of the twins is taken in again");
 }

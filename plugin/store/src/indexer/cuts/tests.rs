@@ -43,8 +43,6 @@ fn plain(store: &Store, name: &str, content: &[u8]) -> LayerPin {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 1 << 20,
-        inodes: 4,
         shared: Usage::default(),
         files,
         chunks: None,

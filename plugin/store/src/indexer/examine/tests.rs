@@ -50,8 +50,6 @@ fn layer(store: &Store) -> LayerPin {
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: Vec::new(),
-        bytes: 1 << 20,
-        inodes: 4,
         shared: Usage::default(),
         files: vec![right, lie, donor],
         chunks: Some([of_right, of_lie, of_donor].concat()),
