@@ -54,6 +54,7 @@ unit:
 
 check: build tools
 	integration/suite/run
+	integration/cases/run
 
 cases: build tools
 	integration/cases/run

@@ -1,9 +1,11 @@
 """Writes docs/compatibility.md: what the cases showed, under three lines of containerd."""
+import json
 import os
 
 from lab import ROOT
 from lib.play import OUTCOMES, VERSIONS
 
+KEPT = os.environ.get("CASES_KEPT") or os.path.join(ROOT, ".tools", "cases.json")
 PATH = os.path.join(ROOT, "docs", "compatibility.md")
 HEAD = """# Compatibility with containerd
 
@@ -19,9 +21,24 @@ node of its own. What ours showed:
 """
 
 
-def write(cases, found):
-    """Writes the file; a case that was not played, or not as expected, is told as such."""
-    counts = {}
+def kept():
+    """What the cases showed when they were played last, by name."""
+    try:
+        with open(KEPT) as f:
+            return json.load(f)
+    except FileNotFoundError:
+        return {}
+
+
+def keep(seen):
+    found = {**kept(), seen["name"]: seen}
+    with open(KEPT, "w") as f:
+        json.dump(found, f)
+
+
+def write(cases):
+    """Writes the file; a case that was not as expected is told as such."""
+    found, counts = {name: seen for name, seen in kept().items() if name in cases}, {}
     for seen in found.values():
         counts[seen["outcome"]] = counts.get(seen["outcome"], 0) + 1
     told = ", ".join("%d %s" % (counts[outcome], outcome) for outcome in OUTCOMES if outcome in counts)

@@ -119,5 +119,5 @@ header("number-device-base256", "device numbers in base 256", device(b"n", b"\x8
 header("number-device-large", "device numbers of 12 and 20 bits", device(b"n", 4095, 1048575))
 header("number-device-beyond", "a major of 13 bits", device(b"n", 8191, 5))
 header("number-device-negative", "device numbers -1", device(b"n", b"\xff" * 8, b"\xff" * 8))
-header("number-device-empty", "device numbers of zero bytes", device(b"n", bytes(8), bytes(8)))
+header("number-device-empty", "a major of zero bytes", device(b"n", bytes(8), 3))
 header("number-device-of-file", "a file with device numbers that are none", file(b"f", X, major=b"junkjunk", minor=b"junkjunk"))
