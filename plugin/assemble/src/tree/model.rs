@@ -46,6 +46,8 @@ pub(crate) struct Directory {
     /// Described by an entry; the others were only implied by the names of entries below them.
     explicit: bool,
     opaque: bool,
+    /// An opaque marker of the lowest layer took its implied children away.
+    cleared: bool,
     /// A whiteout hides what lower layers have at this directory's own path.
     removed: bool,
     /// Names that whiteouts hide in lower layers, with the whiteouts' owner and group. What this layer has there stays.
@@ -381,12 +383,19 @@ impl Tree {
         whiteouts
     }
 
-    /// Takes out of `directory` the names that no entry of this layer described: what an opaque marker in the
-    /// lowest layer takes away.
+    /// Takes out of `directory`, and of what is below it, the names that no entry of this layer described, with all that
+    /// they have: what an opaque marker in the lowest layer takes away.
+    /// containerd does that once for each directory.
     pub(crate) fn remove_implied(&mut self, directory: NodeId) {
-        let Some(here) = self.directory_mut(directory) else { return };
-        for name in std::mem::take(&mut here.implied) {
-            self.remove(directory, &name);
+        let first =
+            self.directory_mut(directory).is_some_and(|here| !std::mem::replace(&mut here.cleared, true));
+        let mut todo = if first { vec![directory] } else { Vec::new() };
+        while let Some(id) = todo.pop() {
+            let Some(here) = self.directory_mut(id) else { continue };
+            for name in std::mem::take(&mut here.implied) {
+                self.remove(id, &name);
+            }
+            todo.extend(self.directory(id).into_iter().flat_map(|here| here.children.values()));
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! TARREAD is the program built from `integration/go/tarread`. It gets all tars of the table in `tests/common/table.rs` and
 //! COUNT random ones (120000; the same for the same SEED), and each answer must be ours. A difference is printed with the
-//! tar's number, and the exit status is 1. `--write` writes the tars as files instead, for other programs.
+//! tar's number, and the exit status is 1. `--write` writes the tars as files instead, and our readings, a line each, as the
+//! file `readings`: for `integration/go/tarread/others`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test program")]
 
 #[path = "../../tests/common/mod.rs"]
@@ -58,9 +59,12 @@ fn cases(options: &Options) -> impl Iterator<Item = (String, Vec<u8>)> + Send + 
 fn main() -> ExitCode {
     let options = options();
     if let Some(directory) = &options.directory {
-        for (number, (_, tar)) in cases(&options).enumerate() {
+        let mut lines = String::new();
+        for (number, (name, tar)) in cases(&options).enumerate() {
+            lines += &format!("{}\t{}\n", reading(&tar), name.escape_debug());
             std::fs::write(format!("{directory}/{number:06}.tar"), tar).expect("writing a tar");
         }
+        std::fs::write(format!("{directory}/readings"), lines).expect("writing the readings");
         return ExitCode::SUCCESS;
     }
     let program = options.program.as_deref().expect("the program to compare with");

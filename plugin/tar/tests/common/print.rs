@@ -11,7 +11,7 @@ const GO_ZERO: i64 = -62_135_596_800;
 
 /// Headers, a bar, and what the unpack gets.
 pub fn reading(tar: &[u8]) -> String {
-    format!("{}|{}", headers(tar), entries(tar))
+    format!("{}|{}", headers(tar), entries(tar, tar.len()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -92,9 +92,11 @@ fn line(header: &Header) -> String {
     )
 }
 
-fn entries(tar: &[u8]) -> String {
+/// What the unpack gets, when the tar comes in pieces of this many bytes.
+pub fn entries(tar: &[u8], piece: usize) -> String {
     let mut machine = Machine::new();
-    let mut input = Bytes::copy_from_slice(tar);
+    let mut pieces = tar.chunks(piece.max(1)).map(Bytes::copy_from_slice);
+    let mut input = Bytes::new();
     let mut text = String::new();
     let mut open: Option<(Entry, Vec<u8>)> = None;
     let failed = |error: TarError| match error {
@@ -115,6 +117,11 @@ fn entries(tar: &[u8]) -> String {
                 open = Some((entry, Vec::new()));
             }
             Ok(None) => {
+                assert!(input.is_empty(), "no input may be left when more is wanted");
+                if let Some(next) = pieces.next() {
+                    input = next;
+                    continue;
+                }
                 return match machine.finish() {
                     Ok(()) => {
                         close(&mut text, open);

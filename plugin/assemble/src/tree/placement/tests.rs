@@ -273,6 +273,17 @@ fn whole_subtrees_are_replaced() {
             true,
             vec![("d", 9999), ("d/i", 9999), ("d/i/g", 3), ("d/k", 1)],
         ),
+        // Also further down, where the directory on the way is described.
+        (
+            vec![
+                entry("d/e", Kind::Directory),
+                entry("d/e/i/f", file()),
+                entry("d/e/k", file()),
+                entry("d/.wh..wh..opq", file()),
+            ],
+            true,
+            vec![("d", 9999), ("d/e", 9999), ("d/e/k", 2)],
+        ),
     ] {
         let found = by_model(&entries, base);
         let found: Vec<_> = found
