@@ -12,6 +12,7 @@ help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts; installs what it needs"
 	@echo "make cases    images and registries that other pullers failed on, beside containerd's overlayfs"
+	@echo "make disk     power cuts, failing system calls, roots that cannot hold layers, the order on disk"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB; round trip of every corpus tar"
@@ -33,7 +34,7 @@ tools:
 demo: build tools
 	integration/demo/run
 
-test: tools lint unit check
+test: tools lint unit check disk
 
 lint: deny
 	$(CARGO) fmt --all --check
@@ -55,6 +56,13 @@ unit:
 check: build tools
 	integration/suite/run
 	integration/cases/run
+
+# Bounded for CI. By hand: `integration/disk/powercut --cuts 200 --kills 200`, `integration/disk/faults --every`.
+disk: build tools
+	integration/disk/order
+	integration/disk/roots
+	integration/disk/powercut --cuts 5 --kills 2 --fs xfs,ext4
+	integration/disk/faults --number 8 --fs xfs,ext4
 
 cases: build tools
 	integration/cases/run

@@ -70,7 +70,10 @@ class OnDisk:
     def start(self):
         """Starts our daemon again, and waits until containerd has found it: it tries less and less often."""
         self.node.start_daemon()
-        wait_for("containerd to find the daemon", lambda: self.node.ctr("snapshots", "--snapshotter", "chunked", "ls", check=False).returncode == 0, 60)
+        # Only what makes containerd call us tells: of an empty list it need not.
+        ask = ["snapshots", "--snapshotter", "chunked"]
+        wait_for("containerd to find the daemon", lambda: self.node.ctr(*ask, "prepare", "awake", check=False).returncode == 0, 60)
+        self.node.ctr(*ask, "rm", "awake")
 
     def command(self, image):
         """What pulls an image through us."""

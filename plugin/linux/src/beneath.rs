@@ -102,6 +102,30 @@ mod tests {
         assert_eq!(dir.open_dir_beneath(b"sub", Mounts::One).unwrap().names().unwrap(), [b"file".to_vec()]);
     }
 
+    /// A device without a driver says so when it is opened (ENXIO), and a FIFO's writer learns of a reader: neither happens.
+    #[test]
+    fn special_files_do_not_notice() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = Dir::open(base.path()).unwrap();
+        dir.create_node(b"char", crate::NodeType::Char, 0o666, 511, 77).unwrap();
+        dir.create_node(b"block", crate::NodeType::Block, 0o666, 511, 77).unwrap();
+        dir.create_node(b"fifo", crate::NodeType::Fifo, 0o666, 0, 0).unwrap();
+        for name in [&b"char"[..], b"block", b"fifo"] {
+            for opened in [
+                dir.open_file(name),
+                dir.open_file_to_write(name),
+                dir.open_file_beneath(name, Mounts::One),
+                dir.open_file_beneath(name, Mounts::All),
+            ] {
+                assert_eq!(opened.unwrap_err().kind(), std::io::ErrorKind::InvalidInput, "{name:?}");
+            }
+            let mut walk = crate::Walk::new(&dir).unwrap();
+            while walk.step().unwrap().is_some() {
+                assert_eq!(walk.file().unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+            }
+        }
+    }
+
     #[test]
     fn what_was_looked_at_is_what_is_opened() {
         let base = tempfile::tempdir().unwrap();

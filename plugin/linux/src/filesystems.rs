@@ -1,7 +1,7 @@
 //! Names of filesystems.
 
 /// Names by which an administrator knows them, and magic numbers (linux/magic.h, and the filesystems' own headers).
-const NAMES: [(&str, u32); 24] = [
+const NAMES: [(&str, u32); 25] = [
     ("ext4", 0xef53),
     ("xfs", 0x5846_5342),
     ("btrfs", 0x9123_683e),
@@ -11,6 +11,7 @@ const NAMES: [(&str, u32); 24] = [
     ("erofs", 0xe0f5_e1e2),
     ("squashfs", 0x7371_7368),
     ("tmpfs", 0x0102_1994),
+    ("ramfs", 0x8584_58f6),
     ("overlay", 0x794c_7630),
     ("nfs", 0x6969),
     ("cifs", 0xff53_4d42),

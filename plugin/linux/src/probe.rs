@@ -16,6 +16,8 @@ use crate::{Dir, NodeType, Result};
 pub enum Lack {
     /// It is mounted read-only.
     Writing,
+    /// Not even root may create anything: a server maps root to somebody else.
+    Root,
     /// Modes given at creation, and owners.
     Owners,
     /// Hard and symbolic links.
@@ -41,6 +43,7 @@ impl Lack {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Writing => "is read-only",
+            Self::Root => "does not let root create anything",
             Self::Owners => "does not keep owners and modes of files",
             Self::Links => "has no hard or symbolic links",
             Self::Case => "takes names that differ in case only for the same",

@@ -37,6 +37,11 @@ pub(crate) fn explain(root: &Path, error: StoreError) -> StoreError {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
             unsuitable(root, Lack::Writing)
         }
+        StoreError::Io { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied && rustix::process::geteuid().is_root() =>
+        {
+            unsuitable(root, Lack::Root)
+        }
         _ => error,
     }
 }

@@ -96,6 +96,8 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -112,5 +114,35 @@ mod tests {
         assert_eq!(one.inodes, 3);
         assert!(one.bytes - empty.bytes >= 100_000);
         assert_eq!((all.bytes, all.inodes), (one.bytes, 4));
+    }
+
+    /// What a container may do in its own root while it is measured.
+    #[test]
+    fn planted_links_are_not_followed() {
+        let base = tempfile::tempdir().unwrap();
+        let (root, outside) = (base.path().join("root"), base.path().join("outside"));
+        for n in 0..30 {
+            std::fs::create_dir_all(root.join(format!("d{n}"))).unwrap();
+            std::fs::create_dir_all(outside.join(format!("o{n}"))).unwrap();
+        }
+        let quiet = measure(&root).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in (0..30).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let place = root.join(format!("d{n}"));
+                    std::fs::remove_dir(&place).unwrap();
+                    std::os::unix::fs::symlink(&outside, &place).unwrap();
+                    std::fs::remove_file(&place).unwrap();
+                    std::fs::create_dir(&place).unwrap();
+                }
+            });
+            let begun = std::time::Instant::now();
+            while begun.elapsed().as_millis() < 500 {
+                let now = measure(&root).unwrap();
+                assert!(now.inodes <= quiet.inodes, "{now:?} of {quiet:?}");
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }
