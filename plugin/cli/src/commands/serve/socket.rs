@@ -67,6 +67,6 @@ mod tests {
         assert!(!address.exists());
         // What a killed daemon left is no daemon.
         drop(std::os::unix::net::UnixListener::bind(&address).unwrap());
-        bind(&address).unwrap();
+        drop(bind(&address).unwrap());
     }
 }
