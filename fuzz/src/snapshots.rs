@@ -142,7 +142,7 @@ impl Model {
             7 => self.usage(client, dice.name()).await,
             8 => self.list(client, dice).await,
             _ => {
-                drop(right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new()))
+                let _ = right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new());
             }
         }
     }
@@ -202,7 +202,7 @@ impl Model {
             Some(entry) if entry.kind != Kind::Active => faults.push(Code::FailedPrecondition),
             Some(entry) if parent.is_empty() || entry.parent == parent => {}
             Some(entry) if entry.parent.is_empty() => {
-                faults.extend(self.committed(&parent, Code::FailedPrecondition))
+                faults.extend(self.committed(&parent, Code::FailedPrecondition));
             }
             Some(_) => faults.push(Code::InvalidArgument),
         }
