@@ -142,7 +142,8 @@ impl Model {
             7 => self.usage(client, dice.name()).await,
             8 => self.list(client, dice).await,
             _ => {
-                let _ = right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new());
+                let _ =
+                    right("cleanup", client.cleanup(wire::CleanupRequest::default()).await, &Faults::new());
             }
         }
     }

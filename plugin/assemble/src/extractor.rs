@@ -90,6 +90,8 @@ impl Awaited {
 /// One layer being unpacked. Used by one thread; it blocks while memory or queues are full.
 #[derive(Debug)]
 pub struct Extractor {
+    /// Whoever drops it has given the layer up, or has it.
+    _cancel: CancelOnDrop,
     dispatcher: Dispatcher,
     machine: Machine,
     staging: Staging,
@@ -109,8 +111,10 @@ impl Extractor {
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
         let Settings { pool, budget, base, known } = settings;
         let prepare = known.clone().map(|known| Box::new(Twins(known)) as Box<dyn Prepare>);
+        let dispatcher = Dispatcher::new(pool, budget, prepare)?;
         Ok(Self {
-            dispatcher: Dispatcher::new(pool, budget, prepare)?,
+            _cancel: CancelOnDrop::new(dispatcher.progress()),
+            dispatcher,
             machine: Machine::new(),
             staging: Staging::new(root, base)?,
             open: Open::None,

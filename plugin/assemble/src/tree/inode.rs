@@ -4,6 +4,8 @@
 //! Its chown(2), even to the same owner, also takes the capabilities away. We give them back, unless a link entry has
 //! others: docker and podman keep them, and `ping` works under each of its names.
 
+use std::collections::{HashMap, HashSet};
+
 use chunked_core::{Entry, Xattr};
 use chunked_linux::Metadata;
 
@@ -40,18 +42,22 @@ impl Relinked {
 
 /// Adds `more` to `xattrs`, in place of those of the same name.
 pub(crate) fn merge(xattrs: &mut Vec<Xattr>, more: &[Xattr]) {
-    for xattr in more {
-        xattrs.retain(|before| before.name != xattr.name);
-        xattrs.push(xattr.clone());
+    if more.is_empty() {
+        return;
     }
+    let names: HashSet<_> = more.iter().map(|xattr| &xattr.name).collect();
+    xattrs.retain(|before| !names.contains(&before.name));
+    xattrs.extend_from_slice(more);
 }
 
 /// Are these the attributes that a file made with `wanted` has? What is set is set in order, and `trusted.*` is not.
 pub(crate) fn same_xattrs(wanted: &[Xattr], have: &[Xattr]) -> bool {
-    let set = |xattr: &&Xattr| !xattr.name.starts_with(b"trusted.");
-    let last = |name: &[u8]| wanted.iter().filter(set).rfind(|xattr| xattr.name == name);
-    have.iter().all(|xattr| last(&xattr.name) == Some(xattr))
-        && wanted.iter().filter(set).all(|xattr| have.iter().any(|other| other.name == xattr.name))
+    fn value(xattr: &Xattr) -> (&[u8], &[u8]) {
+        (&xattr.name, &xattr.value)
+    }
+    let set = wanted.iter().filter(|xattr| !xattr.name.starts_with(b"trusted."));
+    let set: HashMap<_, _> = set.map(value).collect();
+    set == have.iter().map(value).collect()
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(crate) struct Layer {
     refetches: AtomicUsize,
     known: Mutex<Vec<Known>>,
     shared: Mutex<Vec<Shared>>,
+    /// Files that got an inode of their own after they had shared one.
+    own_again: Mutex<HashSet<NodeId>>,
     /// Inodes in the tree that are not its own alone. They are never written.
     borrowed: Mutex<HashSet<Inode>>,
 }
@@ -79,6 +81,7 @@ impl Layer {
             refetches: AtomicUsize::default(),
             known: Mutex::default(),
             shared: Mutex::default(),
+            own_again: Mutex::default(),
             borrowed: Mutex::default(),
         }
     }
@@ -90,7 +93,7 @@ impl Layer {
 
     /// The file has an inode of its own now.
     pub(crate) fn shares_no_more(&self, node: NodeId) {
-        self.shared.lock().retain(|shared| shared.node != node);
+        self.own_again.lock().insert(node);
     }
 
     /// Notes that `inode`, which belongs to another tree, too, is about to become part of this one.
@@ -124,6 +127,8 @@ impl Layer {
     }
 
     pub(crate) fn take_shared(&self) -> Vec<Shared> {
-        std::mem::take(&mut self.shared.lock())
+        let (mut shared, own_again) = (std::mem::take(&mut *self.shared.lock()), self.own_again.lock());
+        shared.retain(|shared| !own_again.contains(&shared.node));
+        shared
     }
 }
