@@ -1,7 +1,7 @@
 """Every command on one image: as a registry has it, and as an OCI layout."""
 from lib import machine
 from lib.image import layout
-from lib.node import CONTROL, OURS, differences, few, short
+from lib.node import CONTROL, differences, few, short
 from lib.play import Seen, blame, command, common, more_versions, node, pull_to
 from lib.registry import Registry
 

@@ -4,7 +4,7 @@ import os
 
 from lib import machine
 from lib.node import short
-from lib.play import Seen, blame, case, command, config, texts
+from lib.play import Seen, blame, case, command, config
 from lib.registry import Registry, basic
 
 from registries.certificates import small

@@ -6,7 +6,7 @@ from lab import run
 from lib import machine
 from lib.image import Image
 from lib.node import short
-from lib.play import Seen, blame, case, command, compare, config, node, pull_to
+from lib.play import Seen, blame, case, compare, node, pull_to
 from lib.rawtar import directory, file, layer
 from lib.registry import Registry, bearer, token_server
 from lib.server import Answer

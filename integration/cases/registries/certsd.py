@@ -8,7 +8,7 @@ from lib.play import case, compare, node, shared
 from lib.registry import Registry
 from lib.tls import LAN, chain, context, issued
 
-from .certificates import AS_CONTAINERD, small, trusting
+from .certificates import small
 from .credentials import of_clients
 
 PULLED = ("same", "handed over")

@@ -3,7 +3,7 @@ import itertools
 import re
 
 from lib.node import short
-from lib.play import Seen, blame, case, compare, node, pull_to
+from lib.play import Seen, case, compare, node
 from lib.registry import JSON, Registry, error, token_server, wanted_scope
 from lib.server import Answer
 
