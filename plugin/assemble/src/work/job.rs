@@ -45,3 +45,17 @@ pub(crate) fn caught<T>(
         Err(AssembleError::Panicked { path: lossy(path), message: message.unwrap_or_default() })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_names_its_entry() {
+        let failed = caught::<()>(b"srv/f", || panic!("boom {}", 5)).unwrap_err();
+        assert!(
+            matches!(&failed, AssembleError::Panicked { path, message } if path == "srv/f" && message == "boom 5")
+        );
+        assert!(matches!(caught(b"f", || Ok(7)), Ok(7)));
+    }
+}
