@@ -33,7 +33,7 @@ pub enum ErrorKind {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "registry {}: {}: {}{}{}",
-    parts.subject.host, parts.subject.what, parts.failure, others(&parts.before), advice(parts)
+    parts.subject.host, parts.subject.what, parts.failure, others(parts), advice(parts)
 )]
 pub struct RegistryError {
     /// In a box, so that results stay small.
@@ -315,12 +315,16 @@ impl Subject {
 }
 
 /// The part of an error's text that says what other hosts said.
-fn others(before: &[Said]) -> String {
-    if before.is_empty() {
-        return String::new();
+fn others(parts: &Parts) -> String {
+    let own = parts.failure.to_string();
+    let said = |said: &Said| {
+        let reason = if *said.reason == *own { "the same" } else { &*said.reason };
+        format!("{}: {reason}", said.host)
+    };
+    match parts.before.iter().map(said).collect::<Vec<_>>() {
+        none if none.is_empty() => String::new(),
+        said => format!(" (also tried: {})", said.join("; ")),
     }
-    let said: Vec<String> = before.iter().map(|said| format!("{}: {}", said.host, said.reason)).collect();
-    format!(" (also tried: {})", said.join("; "))
 }
 
 /// The end of an error's text: what its reader can do.

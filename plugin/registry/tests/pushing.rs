@@ -70,7 +70,7 @@ async fn tokens_are_for_what_is_done() {
     let client = client();
     let reference = registry.reference("team/new");
     assert!(client.mount_blob(&reference, "team/other", &digest).await.unwrap());
-    assert!(client.raw_manifest(&registry.reference("team/read"), "v1").await.is_err());
+    assert!(client.document(&registry.reference("team/read"), "v1").await.is_err());
     let scopes: Vec<String> =
         registry.seen().iter().filter(|seen| seen.path == "/token").map(|seen| seen.query.clone()).collect();
     let wanted = [
@@ -195,10 +195,15 @@ async fn manifests_and_their_referrers() {
     let registry = Receiver::start().await;
     let reference = registry.reference("team/app");
     let client = client();
-    client.push_manifest(&reference, "v1", "a/b+json", b"{}").await.unwrap();
-    assert_eq!(registry.manifest("team/app", "v1"), Some(("a/b+json".to_owned(), Bytes::from("{}"))));
-    assert_eq!(client.raw_manifest(&reference, "v1").await.unwrap(), b"{}");
-    let missing = client.raw_manifest(&reference, "v2").await.unwrap_err();
+    let index = br#"{"manifests":[]}"#;
+    client.push_manifest(&reference, "v1", "a/b+json", index).await.unwrap();
+    let kept = registry.manifest("team/app", "v1");
+    assert_eq!(kept, Some(("a/b+json".to_owned(), Bytes::from_static(index))));
+    assert_eq!(client.document(&reference, "v1").await.unwrap().bytes, index);
+    client.push_manifest(&reference, "odd", "a/b+json", b"{}").await.unwrap();
+    let odd = client.document(&reference, "odd").await.unwrap_err();
+    assert!(odd.to_string().contains("neither layers nor manifests"), "{odd}");
+    let missing = client.document(&reference, "v2").await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     let subject = Digest::of(b"{}");
     assert_eq!(client.referrers(&reference, &subject).await.unwrap(), None);

@@ -63,12 +63,21 @@ fn of_tls(error: &rustls::Error) -> Failure {
     }
 }
 
-/// The causes that say something: the layers of the HTTP library around them do not.
-fn text(error: &reqwest::Error) -> String {
+/// The layers of the HTTP library, which say nothing that their causes do not.
+const LAYERS: [&str; 5] = [
+    "error sending request",
+    "client error (",
+    "error decoding response body",
+    "request or response body error",
+    "error reading a body from connection",
+];
+
+/// The causes that say something.
+pub(super) fn text(error: &reqwest::Error) -> String {
     let mut cause: &(dyn Error + 'static) = error;
     while let Some(inner) = cause.source() {
         let shown = cause.to_string();
-        if !(shown.starts_with("error sending request") || shown.starts_with("client error (")) {
+        if !LAYERS.iter().any(|layer| shown.starts_with(layer)) {
             break;
         }
         cause = inner;

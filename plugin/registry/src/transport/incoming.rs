@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::Sleep;
 
+use super::broken;
 use super::limits::Permits;
 use super::throttle::Throttle;
-use crate::error::{Failure, Said, causes};
+use crate::error::{Failure, Said};
 use crate::hosts::Health;
 
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
@@ -173,7 +174,7 @@ impl Stream for Incoming {
                     this.held = Some((bytes, Box::pin(tokio::time::sleep(pause))));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let failure = Failure::Transport(causes(&error.without_url()));
+                    let failure = Failure::Transport(broken::text(&error.without_url()));
                     return Poll::Ready(Some(Err(this.fail(failure))));
                 }
                 Poll::Ready(None) => {
