@@ -380,8 +380,8 @@ impl Extractor {
             self.dispatcher.run(twin.path().to_vec(), move || twin.join());
         }
         self.dispatcher.barrier()?;
+        self.staging.tidy(&mut self.dispatcher)?;
         let dispatcher = &self.dispatcher;
-        self.staging.tidy(&|| dispatcher.check())?;
         self.staging.whiteouts(&|| dispatcher.check())?;
         for job in self.staging.directories()? {
             self.dispatcher.push(Box::new(job), 0)?;

@@ -18,6 +18,7 @@ mod relink;
 mod report;
 mod source;
 mod staging;
+mod tidy;
 mod tree;
 mod work;
 

@@ -11,18 +11,18 @@ use chunked_linux::{Dir, NodeType};
 use crate::error::AssembleError;
 use crate::relink::LinkedInode;
 use crate::report::{Extracted, Stored};
-use crate::tree::model::{Directory, NodeId, Tidy, Tree, Whiteouts};
+use crate::tidy::{Batches, OnDisk};
+use crate::tree::model::{Directory, NodeId, Stale, Tidy, Tree, Whiteouts};
 use crate::tree::path::split;
 use crate::tree::placement::Placement;
+use crate::work::dispatcher::Dispatcher;
 use crate::work::layer::Layer;
 use crate::work::node::FinishDirectory;
+use crate::work::progress::Progress;
 use crate::work::target::{Target, passing_name};
 
 /// Open directories kept at once.
 const OPEN_DIRS: usize = 128;
-
-/// Directories that are open, one in the other, while something is removed in steps.
-const ASKING: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -124,48 +124,58 @@ impl Staging {
     }
 
     /// Makes the disk what the model says: gives linked inodes their final metadata, makes hard links, moves what lies
-    /// aside to its place and removes what it replaces. Nothing may be running.
-    pub(crate) fn tidy(&mut self, check: Check<'_>) -> Result<(), AssembleError> {
+    /// aside to its place and removes what it replaces. Nothing else may be running.
+    pub(crate) fn tidy(&mut self, work: &mut Dispatcher) -> Result<(), AssembleError> {
         let nodes = self.placement.tree.nodes();
-        self.relink(&nodes, check)?;
-        for step in self.placement.tree.tidy(&nodes) {
-            check()?;
-            match step {
-                Tidy::Link { first, node } => self.link(first, node)?,
-                Tidy::Remove { directory, name } => {
-                    let dir = self.dir(directory)?;
-                    remove(&dir, &name, ASKING, check)?;
+        self.relink(&nodes, &|| work.check())?;
+        let steps = self.placement.tree.tidy(&nodes);
+        let (links, others): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|step| matches!(step, Tidy::Link { .. }));
+        for steps in [links, others] {
+            let mut batches = Batches::new(work);
+            for step in steps {
+                if let Some(step) = self.step(step, batches.progress())? {
+                    batches.add(step)?;
                 }
-                Tidy::Move { node } => self.bring_home(node)?,
             }
+            batches.finish()?;
         }
-        if let Some((name, dir)) = self.aside.take() {
-            drop(dir);
-            remove(&self.layer.root, &name, ASKING, check)?;
+        let Some((name, dir)) = self.aside.take() else { return Ok(()) };
+        let names = dir.names().map_err(AssembleError::io(b"", "listing what was replaced"))?;
+        let mut batches = Batches::new(work);
+        for name in names {
+            batches.add(OnDisk::Remove { dir: Arc::clone(&dir), name })?;
         }
-        Ok(())
+        batches.finish()?;
+        self.layer.root.remove_all(&name).map_err(AssembleError::io(b"", "removing what was replaced"))
     }
 
-    fn link(&mut self, first: NodeId, node: NodeId) -> Result<(), AssembleError> {
-        let (from, old) = self.place_of(first)?;
-        let (dir, new) = self.place_of(node)?;
-        dir.link_from(&from, split(&old).1, split(&new).1)
-            .map_err(|error| self.failed(node, "creating the hard link", error))
-    }
-
-    fn bring_home(&mut self, node: NodeId) -> Result<(), AssembleError> {
-        let (from, path) = self.place_of(node)?;
-        let tree = &self.placement.tree;
-        let (parent, name) = (tree.parent(node), tree.name(node).to_vec());
-        let to = self.dir(parent)?;
-        from.rename_into(split(&path).1, &to, &name)
-            .map_err(|error| self.failed(node, "moving it to its place", error))?;
-        self.placement.tree.moved(node);
-        Ok(())
-    }
-
-    fn failed(&self, node: NodeId, doing: &'static str, source: std::io::Error) -> AssembleError {
-        AssembleError::io(&self.placement.tree.path(node), doing)(source)
+    /// The step, for a worker; `None` when it is done already.
+    fn step(&mut self, step: Tidy, progress: &Progress) -> Result<Option<OnDisk>, AssembleError> {
+        Ok(Some(match step {
+            Tidy::Link { first, node } => {
+                let ((from, old), (to, new)) = (self.place_of(first)?, self.place_of(node)?);
+                OnDisk::Link { from, name: split(&old).1.to_vec(), to, new: split(&new).1.to_vec() }
+            }
+            Tidy::Remove { directory, name } => OnDisk::Remove { dir: self.dir(directory)?, name },
+            Tidy::Move { node, over } => {
+                let (from, path) = self.place_of(node)?;
+                let tree = &self.placement.tree;
+                let is_directory = tree.directory(node).is_some();
+                let (parent, new) = (tree.parent(node), tree.name(node).to_vec());
+                let (name, to) = (split(&path).1.to_vec(), self.dir(parent)?);
+                // What is no directory takes the place of what is none.
+                let clear = over.is_some_and(|over| is_directory || over == Stale::Directory);
+                let step = OnDisk::Move { from, name, to, new, clear };
+                self.placement.tree.moved(node);
+                if is_directory {
+                    // What is in it is found by its path from now on.
+                    step.take(progress)?;
+                    return Ok(None);
+                }
+                step
+            }
+        }))
     }
 
     /// Gives the inodes that link entries lead to the metadata of the last of those. An inode that belongs to another
@@ -203,6 +213,7 @@ impl Staging {
             dir.set_has_whiteouts()
                 .map_err(AssembleError::io(&path, "marking a directory with whiteouts"))?;
             for (name, (uid, gid)) in names {
+                check()?;
                 dir.create_node(&name, NodeType::Char, 0, 0, 0)
                     .and_then(|()| dir.chown(&name, uid, gid))
                     .map_err(AssembleError::io(&name, "creating the whiteout"))?;
@@ -271,19 +282,4 @@ impl Staging {
             files,
         }
     }
-}
-
-/// Removes `name` with all below it; asks on the way whether that is still worth it, so many directories deep.
-fn remove(dir: &Dir, name: &[u8], deep: usize, check: Check<'_>) -> Result<(), AssembleError> {
-    check()?;
-    let io = || AssembleError::io(name, "removing what an entry replaced");
-    // Else it is no directory, or nothing.
-    if deep > 0
-        && let Ok(below) = dir.open_dir(name)
-    {
-        for child in below.names().map_err(io())? {
-            remove(&below, &child, deep - 1, check)?;
-        }
-    }
-    dir.remove_all(name).map_err(io())
 }

@@ -122,6 +122,48 @@ fn later_entries_replace_earlier_ones() {
     });
 }
 
+/// What replaces what, of every kind by every kind, several times, and more of it than one worker takes at once.
+#[test]
+fn everything_replaces_everything() {
+    const KINDS: usize = 5;
+    let mut layer = Layer::default();
+    let make = |layer: &mut Layer, name: &str, kind: usize, round: usize| {
+        match kind {
+            0 => layer.file(name, format!("{name} {round}").as_bytes()),
+            1 => layer.dir(name, 0o755).file(&format!("{name}/below/{round}"), b"below"),
+            2 => layer.add(name, EntryType::Symlink, b"", &format!("to-{round}"), 0o777),
+            3 => layer.add(name, EntryType::Fifo, b"", "", 0o600),
+            _ => layer.add(name, EntryType::Link, b"", "first", 0o644),
+        };
+    };
+    layer.file("first", b"first");
+    let names: Vec<_> = (0..KINDS.pow(3) * 3).map(|n| (format!("d{}/{n}", n % 7), n)).collect();
+    for round in 0..3 {
+        for (name, n) in &names {
+            make(&mut layer, name, n / KINDS.pow(round) % KINDS, round as usize);
+        }
+    }
+    check(&layer.bytes(), true, |root, extracted| {
+        for (name, n) in &names {
+            let (path, kinds) = (root.join(name), [0, 1, 2].map(|round| n / KINDS.pow(round) % KINDS));
+            let found = path.symlink_metadata().unwrap();
+            match kinds[2] {
+                0 => assert_eq!(std::fs::read(&path).unwrap(), format!("{name} 2").as_bytes()),
+                1 => {
+                    // Directories add up as long as nothing else comes in between.
+                    let rounds = kinds.iter().rev().take_while(|kind| **kind == 1).count();
+                    assert_eq!(std::fs::read_dir(path.join("below")).unwrap().count(), rounds, "{name}");
+                }
+                2 => assert_eq!(std::fs::read_link(&path).unwrap(), Path::new("to-2")),
+                3 => assert!(found.file_type().is_fifo()),
+                _ => assert_eq!(found.ino(), root.join("first").metadata().unwrap().ino()),
+            }
+        }
+        assert_eq!(std::fs::read_dir(root).unwrap().count(), 8, "nothing is left beside the tree");
+        assert_eq!(extracted.files.iter().filter(|file| file.path == b"first").count(), 1);
+    });
+}
+
 #[test]
 fn symlinked_parents_lead_within_the_layer() {
     let tar = Layer::default()

@@ -42,7 +42,7 @@ pub(crate) struct Directory {
     /// Children that are implied directories.
     implied: HashSet<Name>,
     /// Names at which the disk has something that is no longer in the tree.
-    stale: HashSet<Name>,
+    stale: HashMap<Name, Stale>,
     /// Described by an entry; the others were only implied by the names of entries below them.
     explicit: bool,
     opaque: bool,
@@ -89,15 +89,26 @@ pub(crate) struct Location {
     pub(crate) path: Vec<u8>,
 }
 
-/// A step from the disk as the workers leave it to the tree. Steps are taken in order.
+/// What lies at a name though it is no longer in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// A directory, with all below it.
+    Directory,
+    /// Anything else.
+    Leaf,
+}
+
+/// A step from the disk as the workers leave it to the tree. First all links are made; then directories come to their
+/// names before what is in them. Apart from that the order does not matter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tidy {
     /// The hard link `node` is made, to the node `first`.
     Link { first: NodeId, node: NodeId },
     /// What lies at this name of the directory is removed, with all below it.
     Remove { directory: NodeId, name: Vec<u8> },
-    /// The node, which lies aside, is moved to its name in its parent; afterwards [`Tree::moved`] is called.
-    Move { node: NodeId },
+    /// The node, which lies aside, is moved to its name in its parent, in place of what lies there; afterwards
+    /// [`Tree::moved`] is called.
+    Move { node: NodeId, over: Option<Stale> },
 }
 
 /// Whiteouts to be made in one directory: names with owner and group.
@@ -305,7 +316,7 @@ impl Tree {
         if implied {
             parent.implied.insert(name.into());
         }
-        let home = if parent.stale.contains(name) {
+        let home = if parent.stale.contains_key(name) {
             self.asides += 1;
             Home::Aside(self.asides)
         } else {
@@ -322,8 +333,9 @@ impl Tree {
         parent.implied.remove(name);
         // A hard link is made last, so there is nothing yet.
         let lies_there = self.slot(id).is_some_and(|slot| slot.home == Home::Own && slot.first.is_none());
+        let stale = if self.directory(id).is_some() { Stale::Directory } else { Stale::Leaf };
         if lies_there && let Some(parent) = self.directory_mut(directory) {
-            parent.stale.insert(name.into());
+            parent.stale.insert(name.into(), stale);
         }
     }
 
@@ -451,11 +463,14 @@ impl Tree {
         for id in std::iter::once(&Self::ROOT).chain(nodes) {
             let Some(slot) = self.slot(*id) else { continue };
             if matches!(slot.home, Home::Aside(_)) {
-                steps.push(Tidy::Move { node: *id });
+                let over =
+                    self.directory(slot.parent).and_then(|parent| parent.stale.get(&slot.name)).copied();
+                steps.push(Tidy::Move { node: *id, over });
             }
             if let Node::Directory(directory) = &slot.node {
-                let stale = directory.stale.iter();
-                steps.extend(stale.map(|name| Tidy::Remove { directory: *id, name: name.to_vec() }));
+                // What has a name that is in the tree goes when that is moved there.
+                let gone = directory.stale.keys().filter(|name| !directory.children.contains_key(*name));
+                steps.extend(gone.map(|name| Tidy::Remove { directory: *id, name: name.to_vec() }));
             }
         }
         steps

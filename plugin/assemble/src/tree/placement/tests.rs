@@ -98,7 +98,10 @@ fn by_model(entries: &[Entry], base: bool) -> BTreeMap<Vec<u8>, Thing> {
             Tidy::Remove { directory, name } => {
                 disk.remove(&below(&at(tree.location(directory)), &name));
             }
-            Tidy::Move { node } => {
+            Tidy::Move { node, over } => {
+                if over.is_some() {
+                    disk.remove(&tree.path(node));
+                }
                 disk.rename(&at(tree.location(node)), &tree.path(node));
                 placement.tree.moved(node);
             }
