@@ -47,13 +47,13 @@ pub enum ConfigError {
 /// Settings that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    /// A layer's memory must hold what its connections deliver.
+    /// The memory must hold what a layer's connections deliver.
     #[error(
-        "[pull] memory_per_layer = {memory:?} is less than two segments of {segment:?}: \
+        "[pull] memory = {memory:?} is less than four segments of {segment:?}: \
          make it larger, or segment smaller"
     )]
     Memory {
-        /// `memory_per_layer` as text.
+        /// `memory` as text.
         memory: String,
         /// `segment` as text.
         segment: String,

@@ -114,12 +114,9 @@ impl Settings {
         if image_credential_provider_config.is_some() != image_credential_provider_bin_dir.is_some() {
             return Err(Conflict::CredentialProviders);
         }
-        let Pull { memory_per_layer, segment, .. } = self.pull;
-        if memory_per_layer < 2 * segment {
-            return Err(Conflict::Memory {
-                memory: format_size(memory_per_layer),
-                segment: format_size(segment),
-            });
+        let Pull { memory, segment, .. } = self.pull;
+        if memory < 4 * segment {
+            return Err(Conflict::Memory { memory: format_size(memory), segment: format_size(segment) });
         }
         if let Some(host) = self.host.roots.iter().find(|host| self.root.starts_with(host)) {
             return Err(Conflict::RootInHost { root: self.root.clone(), host: host.clone() });

@@ -55,8 +55,13 @@ pub fn extractor(data: &[u8]) {
 
 /// Unpacks the tar; its digest, if it can be unpacked.
 fn extract(root: &Path, tar: &[u8], base: bool, known: Option<Arc<dyn Known>>, cut: usize) -> Option<Digest> {
-    let settings =
-        Settings { pool: Pool::new(2).expect("workers"), budget: Budget::new(1 << 20), base, known };
+    let settings = Settings {
+        pool: Pool::new(2).expect("workers"),
+        budget: Budget::new(4 << 20),
+        base,
+        known,
+        lease: None,
+    };
     let mut extractor = Extractor::new(root, settings).expect("an empty directory");
     for chunk in tar.chunks(cut) {
         extractor.stream(Bytes::copy_from_slice(chunk)).ok()?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::value;
 
@@ -13,7 +14,7 @@ pub struct Pull {
     /// Threads that decode, hash and write, shared by all layers: up to 1024; 0 means four for each processor.
     #[serde(deserialize_with = "value::count::<0, 1024, _>")]
     pub workers: usize,
-    /// Layers made at the same time, over all images: 1 to 64.
+    /// Layers of one registry made at the same time, over all its images: 1 to 64.
     #[serde(deserialize_with = "value::count::<1, 64, _>")]
     pub layers_at_once: usize,
     /// Connections one layer uses at the same time: 1 to 32.
@@ -23,12 +24,15 @@ pub struct Pull {
     /// `connections_per_layer` count as that many.
     #[serde(deserialize_with = "value::count::<1, 128, _>")]
     pub small_requests_per_layer: usize,
-    /// Bytes of one layer's content held in memory: 4 MiB to 4 GiB.
+    /// Bytes that all layers being made hold in memory together: 32 MiB to 64 GiB.
     #[serde(
-        deserialize_with = "value::size::<0x40_0000, 0x1_0000_0000, _>",
+        deserialize_with = "value::size::<0x200_0000, 0x10_0000_0000, _>",
         serialize_with = "value::show_size"
     )]
-    pub memory_per_layer: u64,
+    pub memory: u64,
+    /// An earlier version's bound for one layer. Named in a file, it is a mistake that says what took its place.
+    #[serde(deserialize_with = "replaced_by_memory", skip_serializing)]
+    pub memory_per_layer: (),
     /// Most bytes asked for in one request: 64 KiB to 64 MiB. On a slow network fewer are.
     #[serde(
         deserialize_with = "value::size::<0x1_0000, 0x400_0000, _>",
@@ -38,6 +42,10 @@ pub struct Pull {
     /// Ranges asked for in one request, where a probe showed that the registry can: 1 (never more) to 256.
     #[serde(deserialize_with = "value::count::<1, 256, _>")]
     pub ranges_per_request: usize,
+    /// Bytes per second that a request must bring on average while `registry.stall_timeout` passes, or it counts as
+    /// stalled: up to 1 GiB; 0 means any.
+    #[serde(deserialize_with = "value::size::<0, 0x4000_0000, _>", serialize_with = "value::show_size")]
+    pub minimum_rate: u64,
     /// Failures in a row that a request is forgiven: up to 100.
     #[serde(deserialize_with = "value::count::<0, 100, _>")]
     pub retries: usize,
@@ -84,6 +92,12 @@ pub enum Fallback {
     Fail,
 }
 
+fn replaced_by_memory<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
+    Err(D::Error::custom(
+        "memory_per_layer is no longer a setting: memory bounds all layers together; remove this line, or set memory",
+    ))
+}
+
 /// When a layer counts as stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,9 +116,11 @@ impl Default for Pull {
             layers_at_once: 6,
             connections_per_layer: 4,
             small_requests_per_layer: 16,
-            memory_per_layer: 16 << 20,
+            memory: 192 << 20,
+            memory_per_layer: (),
             segment: 4 << 20,
             ranges_per_request: 64,
+            minimum_rate: 1 << 10,
             retries: 5,
             retry_pause: Duration::from_millis(200),
             assumed_bandwidth: 12 << 20,

@@ -95,8 +95,12 @@ fn mistakes_say_where_and_what() {
         ),
         ("root = \"/data\"\naddress = \"/data/x.sock\"", "file: address /data/x.sock lies below root /data"),
         (
-            "[pull]\nsegment = \"32MiB\"",
-            "file: [pull] memory_per_layer = \"16MiB\" is less than two segments of \"32MiB\"",
+            "[pull]\nsegment = \"64MiB\"",
+            "file: [pull] memory = \"192MiB\" is less than four segments of \"64MiB\"",
+        ),
+        (
+            "[pull]\nmemory_per_layer = \"16MiB\"",
+            "file:2:20: memory_per_layer is no longer a setting: memory bounds all layers together",
         ),
         (
             "[host]\npolicy = \"all\"",

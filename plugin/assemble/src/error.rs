@@ -66,6 +66,14 @@ pub enum AssembleError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Too many files that other layers were to bring did not come. The caller can plan anew, and keep what it has.
+    #[error(
+        "entry {path:?}: this and too many other files did not come from the layers that were to bring them"
+    )]
+    Broken {
+        /// Name in the archive of the last one, lossily.
+        path: String,
+    },
     /// The layer's TOC describes what cannot be had from pieces; the whole blob can be unpacked instead.
     #[error("entry {path:?}: {reason}")]
     NotChunked {
@@ -74,6 +82,9 @@ pub enum AssembleError {
         /// Why.
         reason: &'static str,
     },
+    /// It needs more memory at once than a layer may ever have.
+    #[error("{0}; raise [pull] memory")]
+    Memory(chunked_fair::Denied),
     /// The DiffID could not be computed.
     #[error(transparent)]
     Verify(#[from] chunked_verify::VerifyError),

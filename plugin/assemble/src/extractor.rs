@@ -5,8 +5,9 @@
 //! [`Extractor::pieces`], [`Extractor::donor`], [`Extractor::foreign`], [`Extractor::promised`] and
 //! [`Extractor::long_file`]. Metadata is always read from the real tar headers.
 
+use std::any::Any;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use chunked_core::{Digest, Entry, Kind, Sparse};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub base: bool,
     /// Files that the node has, for a layer that comes whole: they need not take room twice.
     pub known: Option<Arc<dyn Known>>,
+    /// What keeps the tree on the disk, for others that take files from it.
+    pub lease: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 /// The file whose payload is awaited.
@@ -109,14 +112,14 @@ impl Extractor {
     /// # Errors
     /// When the directory cannot be opened or no thread started.
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
-        let Settings { pool, budget, base, known } = settings;
+        let Settings { pool, budget, base, known, lease } = settings;
         let prepare = known.clone().map(|known| Box::new(Twins(known)) as Box<dyn Prepare>);
-        let dispatcher = Dispatcher::new(pool, budget, prepare)?;
+        let dispatcher = Dispatcher::new(pool, Arc::clone(&budget), prepare)?;
         Ok(Self {
             _cancel: CancelOnDrop::new(dispatcher.progress()),
             dispatcher,
             machine: Machine::new(),
-            staging: Staging::new(root, base)?,
+            staging: Staging::new(root, base, budget, lease)?,
             open: Open::None,
             known,
             pending: Vec::new(),
@@ -143,13 +146,24 @@ impl Extractor {
         Ok(())
     }
 
+    /// Hands on what is held back, because the layer waits for memory.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; the extractor must not be used after one.
+    pub fn hand_on(&mut self) -> Result<(), AssembleError> {
+        if let Open::Big { file, .. } = &mut self.open {
+            file.flush(&self.dispatcher);
+        }
+        self.dispatcher.flush()
+    }
+
     /// Adds raw tar bytes of a zstd:chunked layer's tar-split: headers and padding, also payload that stands
     /// there.
     ///
     /// # Errors
     /// [`AssembleError`]; the extractor must not be used after one.
     pub fn raw(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
-        self.dispatcher.raw(bytes.clone());
+        self.dispatcher.raw(bytes.clone())?;
         self.feed(bytes)
     }
 
@@ -319,11 +333,21 @@ impl Extractor {
     ) -> Result<(), AssembleError> {
         let file = self.awaiting(size, digest)?;
         let source = Box::new(FromPromise { promised: promised.clone(), spare });
-        self.dispatcher.start(Box::new(MakeFile { file, source }), size.min(BIG_FILE))
+        let permit = self.dispatcher.permit(size.min(BIG_FILE))?;
+        self.dispatcher.start(Box::new(MakeFile { file, source }), vec![permit])
     }
 
-    /// The file just announced consists of pieces, all at hand, together `size` bytes; `promises` are kept when it
-    /// is complete.
+    /// Waits for room for the pieces of the file just announced, which hold `weight` bytes together
+    /// ([`FilePiece::weight`]), before their bytes are taken.
+    ///
+    /// # Errors
+    /// [`AssembleError`]; the extractor must not be used after one.
+    pub fn reserve(&mut self, weight: u64) -> Result<(), AssembleError> {
+        self.dispatcher.charge(weight)
+    }
+
+    /// The file just announced consists of pieces, all at hand, together `size` bytes, for which there is
+    /// [room](Self::reserve); `promises` are kept when it is complete.
     ///
     /// # Errors
     /// [`AssembleError`]; also when the headers announced no payload of `size` bytes here.
@@ -334,7 +358,9 @@ impl Extractor {
         pieces: Vec<FilePiece>,
         promises: Vec<Promise>,
     ) -> Result<(), AssembleError> {
-        self.make(size, digest, size, Box::new(FromPieces { pieces, promises }))
+        let file = self.awaiting(size, digest)?;
+        let source = Box::new(FromPieces { pieces, promises });
+        self.dispatcher.push(Box::new(MakeFile { file, source }), size)
     }
 
     /// Begins the file just announced as one whose pieces come one by one. Its bytes are hashed in the order in

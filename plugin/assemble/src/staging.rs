@@ -1,9 +1,10 @@
 //! The staging tree on the disk: directories are made as entries name them, the rest by jobs; when all is written, the
 //! disk is made to be what the model says.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chunked_core::{Digest, Entry};
 use chunked_linux::{Dir, NodeType};
@@ -15,6 +16,7 @@ use crate::tidy::{Batches, OnDisk};
 use crate::tree::model::{Directory, NodeId, Stale, Tidy, Tree, Whiteouts};
 use crate::tree::path::split;
 use crate::tree::placement::Placement;
+use crate::work::budget::Budget;
 use crate::work::dispatcher::Dispatcher;
 use crate::work::layer::Layer;
 use crate::work::node::FinishDirectory;
@@ -40,10 +42,15 @@ pub(crate) struct Staging {
 pub(crate) type Check<'a> = &'a dyn Fn() -> Result<(), AssembleError>;
 
 impl Staging {
-    pub(crate) fn new(root: &Path, base: bool) -> Result<Self, AssembleError> {
+    pub(crate) fn new(
+        root: &Path,
+        base: bool,
+        budget: Arc<Budget>,
+        lease: Option<Weak<dyn Any + Send + Sync>>,
+    ) -> Result<Self, AssembleError> {
         let root = Dir::open(root).map_err(AssembleError::io(b"", "opening the staging directory"))?;
         Ok(Self {
-            layer: Arc::new(Layer::new(Arc::new(root))),
+            layer: Arc::new(Layer::new(Arc::new(root), budget, lease)),
             placement: Placement::new(base),
             aside: None,
             open: HashMap::new(),

@@ -88,8 +88,13 @@ struct Layer {
 impl Layer {
     fn new(known: Option<Arc<dyn Known>>) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { pool: Pool::new(2).unwrap(), budget: Budget::new(8 << 20), base: true, known };
+        let settings = Settings {
+            pool: Pool::new(2).unwrap(),
+            budget: Budget::new(8 << 20),
+            base: true,
+            known,
+            lease: None,
+        };
         let extractor = Extractor::new(root.path(), settings).unwrap();
         Self { root, extractor, tar: Vec::new() }
     }
@@ -300,7 +305,7 @@ fn repeats_and_promises() {
     let root = Arc::new(Dir::open(elsewhere.path()).unwrap());
     std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(50));
-        late.keep(&chunked_assemble::Made { root, path: b"made"[..].into(), offset: 0 });
+        late.keep(&chunked_assemble::Made { root, path: b"made"[..].into(), offset: 0, lease: None });
     });
     let (root, extracted) = layer.finish().unwrap();
     let read = |name: &str| std::fs::read(root.path().join(name)).unwrap();

@@ -103,7 +103,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
     EngineOptions {
         workers: pull.workers,
         layers_at_once: pull.layers_at_once,
-        memory_per_layer: pull.memory_per_layer,
+        memory: pull.memory,
         keep_running_after_cancel: pull.keep_running_after_cancel,
         deadline: Some(pull.deadline).filter(|time| !time.is_zero()),
         flush: pull.durability == Durability::Sync,

@@ -4,16 +4,21 @@
 //! its sources. Does no I/O of its own; bounds what a decoder may allocate, not how much it gives: that is for
 //! whoever reads.
 
+mod frames;
+
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
 use serde::Serialize;
 
+use self::frames::Frames;
+pub use self::frames::{Room, window};
+
 /// Bytes of a blob's start that [`Compression::detect`] needs.
 pub const PEEK: usize = 4;
 
-/// Base-2 logarithm of the largest zstd window accepted: 128 MiB, zstd's own default limit.
-const WINDOW_LOG: u32 = 27;
+/// Largest zstd window, in bytes, where nobody counts memory: 128 MiB, zstd's own default limit.
+const WINDOW: u64 = 128 << 20;
 /// Compressed bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -40,21 +45,27 @@ impl Compression {
         }
     }
 
-    /// The decompressed bytes of `blob`, which is compressed this way.
-    ///
-    /// # Errors
-    ///
-    /// When no decoder can be set up. Damaged data is an error of the reader.
-    pub fn decoder<'a, R: Read + Send + 'a>(self, blob: R) -> io::Result<Box<dyn Read + Send + 'a>> {
-        Ok(match self {
+    /// The decompressed bytes of `blob`, which is compressed this way. Damaged data is an error of the reader.
+    pub fn decoder<'a, R: Read + Send + 'a>(self, blob: R) -> Box<dyn Read + Send + 'a> {
+        let room = |window| match window {
+            ..=WINDOW => Ok(()),
+            _ => Err(io::Error::other(format!("a zstd window of {window} bytes, of at most {WINDOW}"))),
+        };
+        self.decoder_within(blob, Box::new(room))
+    }
+
+    /// The same; `room` is asked before memory is used that depends on the blob: for the windows of zstd frames, of
+    /// up to 512 MiB. Otherwise a decoder uses less than 300 KiB.
+    pub fn decoder_within<'a, R: Read + Send + 'a>(
+        self,
+        blob: R,
+        room: Room<'a>,
+    ) -> Box<dyn Read + Send + 'a> {
+        match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(BUFFER, blob))),
-            Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(blob)?;
-                decoder.window_log_max(WINDOW_LOG)?;
-                Box::new(decoder)
-            }
+            Self::Zstd => Box::new(Frames::new(blob, room)),
             Self::Tar => Box::new(blob),
-        })
+        }
     }
 
     /// Its name.
@@ -108,7 +119,7 @@ mod tests {
             b"one two".to_vec(),
         ] {
             let mut text = String::new();
-            Compression::detect(&blob).decoder(&*blob).unwrap().read_to_string(&mut text).unwrap();
+            Compression::detect(&blob).decoder(&*blob).read_to_string(&mut text).unwrap();
             assert_eq!(text, "one two");
         }
     }
@@ -118,7 +129,7 @@ mod tests {
         for blob in [gzip(&[1; 5000]), zstd::encode_all([1; 5000].as_slice(), 3).unwrap()] {
             let cut = &blob[..blob.len() - 3];
             let mut bytes = Vec::new();
-            assert!(Compression::detect(cut).decoder(cut).unwrap().read_to_end(&mut bytes).is_err());
+            assert!(Compression::detect(cut).decoder(cut).read_to_end(&mut bytes).is_err());
         }
     }
 }

@@ -246,7 +246,7 @@ fn report(layer: &Layer, now: &Descriptor, delivery: Delivery, send_seconds: f64
 pub(crate) fn decompressed(file: &File, start: &[u8], layer: &Digest) -> Result<Digest, ConvertError> {
     let format = Compression::detect(start);
     let failed = |source| ConvertError::Decompress { layer: *layer, format: format.name(), source };
-    let mut decoder = format.decoder(file).map_err(failed)?;
+    let mut decoder = format.decoder(file);
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -271,7 +271,7 @@ fn convert(
         Err(error) => return Err(reader.failed(error, &blob)),
     };
     let failed = |source| ConvertError::Decompress { layer: blob, format: compression.name(), source };
-    let mut tar = Tar { decoder: compression.decoder(&mut reader).map_err(failed)?, failure: None };
+    let mut tar = Tar { decoder: compression.decoder(&mut reader), failure: None };
     let mut out = Out { file: BufWriter::with_capacity(BUFFER, out), failure: None };
     let written = writer::write(&mut tar, &mut out, options);
     let read_failure = tar.failure.take();

@@ -8,9 +8,10 @@ use chunked_assemble::{
     is_long,
 };
 use chunked_plan::{FileSource, PieceSource, Plan};
-use chunked_toc::{FileCursor, LayerIndex, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
+use chunked_toc::{FileCursor, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
 
 use crate::in_flight::Claims;
+use crate::opening::Opened;
 use crate::repeats::Repeats;
 use crate::reuse::{Donors, HostFile, NodeDonor};
 use crate::source::{Source, SourceError};
@@ -31,6 +32,18 @@ pub(crate) enum ChunkedError {
 }
 
 impl ChunkedError {
+    /// What was made until then can serve another try, which hashes what it takes: the network failed, another job
+    /// did, or files of the node are bad.
+    pub(crate) fn leaves_a_good_tree(&self) -> bool {
+        self.is_transfer()
+            || matches!(
+                self,
+                Self::Assemble(
+                    AssembleError::Donors { .. } | AssembleError::Broken { .. } | AssembleError::Cancelled
+                )
+            )
+    }
+
     /// The network's fault, not the layer's.
     pub(crate) fn is_transfer(&self) -> bool {
         matches!(self, Self::Fetch(_) | Self::Ended(_))
@@ -65,9 +78,9 @@ impl From<SourceError> for ChunkedError {
 }
 
 /// Everything one layer is built from.
-pub(crate) struct Build {
-    pub(crate) index: Arc<LayerIndex>,
-    pub(crate) plan: Arc<Plan<NodeDonor>>,
+pub(crate) struct Build<'a> {
+    pub(crate) opened: &'a Opened,
+    pub(crate) plan: &'a Plan<NodeDonor>,
     pub(crate) extractor: Extractor,
     pub(crate) supply: Supply,
 }
@@ -81,12 +94,12 @@ pub(crate) struct Supply {
     pub(crate) repeats: Repeats,
 }
 
-impl Build {
+impl Build<'_> {
     /// Runs the layer through the extractor. Blocks on the network and the disk. When the transfer fails, what it
     /// brought until then is in the tree, for another try.
     pub(crate) fn run(mut self) -> Result<Extracted, ChunkedError> {
-        let index = Arc::clone(&self.index);
-        let mut split = TarSplit::open(&index.tar_split, index.tar_split_len)?;
+        let index = &*self.opened.index;
+        let mut split = TarSplit::open_within(&index.tar_split, index.tar_split_len, self.opened.window)?;
         let mut cursor = FileCursor::new(&index.toc);
         while let Some(item) = split.next()? {
             match item {
@@ -156,7 +169,7 @@ impl Build {
     fn file(&mut self, toc: &Toc, at: usize) -> Result<(), ChunkedError> {
         let lost = || ChunkedError::Whole("its plan does not fit its TOC".into());
         let file = toc.files.get(at).ok_or_else(lost)?;
-        let plan = Arc::clone(&self.plan);
+        let plan = self.plan;
         let (size, digest) = (file.size, file.digest);
         let spare = Spare { from: self.supply.refetch.clone(), file: at };
         let promised = match plan.sources.get(at).ok_or_else(lost)? {
@@ -198,7 +211,10 @@ impl Build {
         let sources = sources.iter().chain(std::iter::repeat(&PieceSource::Fetch));
         let all = file.pieces.clone().zip(pieces).zip(sources);
         let long = |piece: &Piece| is_long(piece.len, piece.blob.len());
-        if file.size <= BIG_FILE && !pieces.iter().any(long) {
+        let all_weigh = all.clone().map(|((_, piece), source)| weight(piece, source));
+        let all_weigh = all_weigh.fold(0, u64::saturating_add);
+        if file.size <= BIG_FILE && all_weigh <= MAX_AT_ONCE && !pieces.iter().any(long) {
+            self.extractor.reserve(all_weigh)?;
             let ready = all.map(|((number, piece), source)| supply.piece(number, piece, source));
             let ready = ready.collect::<Result<_, _>>()?;
             return Ok(self.extractor.pieces(file.size, file.digest, ready, promises)?);
@@ -208,6 +224,7 @@ impl Build {
         for ((number, piece), source) in all {
             let fetched = matches!(source, PieceSource::Fetch) && piece.kind == PieceKind::Data;
             let done = if !fetched || !long(piece) {
+                long_file.reserve(weight(piece, source))?;
                 supply
                     .piece(number, piece, source)
                     .and_then(|piece| long_file.piece(piece).map_err(ChunkedError::from))
@@ -231,6 +248,18 @@ impl Build {
             Some(failed) => long_file.leave().map_err(ChunkedError::from).and(Err(failed)),
             None => Ok(long_file.finish(promises)?),
         }
+    }
+}
+
+/// Most that the pieces of a file may weigh which are handed on together.
+const MAX_AT_ONCE: u64 = 2 << 20;
+
+/// Bytes of memory that a piece holds.
+fn weight(piece: &Piece, source: &PieceSource<NodeDonor>) -> u64 {
+    match (piece.kind, source) {
+        (PieceKind::Hole, PieceSource::Fetch) => FilePiece::weight(0, 0),
+        (_, PieceSource::Fetch) => FilePiece::weight(piece.len, piece.blob.len()),
+        _ => FilePiece::weight(piece.len, 0),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_assemble::Pool;
-use chunked_fair::Pot;
+use chunked_fair::{Memory, Pot};
 use chunked_fetch::FetchOptions;
 use chunked_host::HostIndex;
 use chunked_plan::Costs;
@@ -14,16 +14,15 @@ use chunked_store::{Flavour, LayerPin, Store};
 use parking_lot::Mutex;
 
 use crate::blob::Contents;
+use crate::blocking::Blocking;
 use crate::domains::Domains;
 use crate::error::EngineError;
 use crate::in_flight::InFlight;
 use crate::jobs::Jobs;
 use crate::links::Commits;
+use crate::memory::places;
 use crate::pull::{Limits, Pull, Pulls};
 use crate::report::{JobStatus, LayerReport};
-
-/// Layers made at the same time, over all registries.
-const PLACES: u64 = 32;
 
 /// Bounds and costs, from the configuration.
 #[derive(Debug, Clone)]
@@ -32,8 +31,8 @@ pub struct EngineOptions {
     pub workers: usize,
     /// Layers of one registry made at the same time.
     pub layers_at_once: usize,
-    /// Decoded bytes each of them may hold in memory.
-    pub memory_per_layer: u64,
+    /// Bytes that all layers may hold in memory together.
+    pub memory: u64,
     /// How long jobs go on while nobody waits for any layer of the images that want them.
     pub keep_running_after_cancel: Duration,
     /// Time an image has, from the moment its first layer is wanted. `None`: as long as it takes.
@@ -64,7 +63,7 @@ impl Default for EngineOptions {
         Self {
             workers: 0,
             layers_at_once: 6,
-            memory_per_layer: 16 << 20,
+            memory: 192 << 20,
             keep_running_after_cancel: Duration::from_secs(600),
             deadline: None,
             flush: true,
@@ -78,12 +77,13 @@ impl Default for EngineOptions {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Blocking<Arc<Store>>,
     pub(crate) client: Client,
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: EngineOptions,
     /// Places for layers, which registries share.
     pub(crate) places: Arc<Pot>,
+    pub(crate) memory: Memory,
     pub(crate) jobs: Jobs,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) commits: Arc<Commits>,
@@ -107,13 +107,16 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let workers = if options.workers == 0 { 4 * cores } else { options.workers };
         let pool = Pool::new(workers).map_err(std::io::Error::other)?;
-        let places = Pot::new(PLACES, u64::try_from(options.layers_at_once).unwrap_or(u64::MAX));
+        let memory = Memory::new(options.memory);
+        let places =
+            Pot::new(places(options.memory), u64::try_from(options.layers_at_once).unwrap_or(u64::MAX));
         Ok(Self(Arc::new(Inner {
-            store,
+            store: Blocking::new(store),
             client,
             pool,
             options,
             places,
+            memory,
             jobs: Jobs::default(),
             in_flight: Arc::default(),
             commits: Arc::default(),
@@ -125,7 +128,7 @@ impl Engine {
 
     /// The store it fills.
     pub fn store(&self) -> &Arc<Store> {
-        &self.0.store
+        self.0.store.inner()
     }
 
     /// Starts every layer of `image` that is neither here nor on its way, lowest first.
@@ -175,11 +178,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be asked.
-    pub fn present(&self, image: &Image, index: usize) -> Result<Option<LayerPin>, EngineError> {
+    pub async fn present(&self, image: &Image, index: usize) -> Result<Option<LayerPin>, EngineError> {
         let Some(layer) = image.layers.get(index) else { return Ok(None) };
+        let (diff_id, blob) = (layer.diff_id, layer.blob);
         let flavour = if index == 0 { Flavour::Base } else { Flavour::Upper };
-        let here = self.0.store.layer(&layer.diff_id, flavour);
-        here.map_err(|source| EngineError::Store { layer: layer.blob, source })
+        let here = self.0.store.run(move |store| store.layer(&diff_id, flavour)).await;
+        let here = here.map_err(|error| EngineError::Stopped { layer: blob, reason: error.to_string() })?;
+        here.map_err(|source| EngineError::Store { layer: blob, source })
     }
 
     /// Called when somebody else fetches the layers of `image` from `index` on: ends their jobs, unless another image

@@ -235,6 +235,11 @@ impl EngineError {
         }
     }
 
+    /// Nothing more is to be found out about it by reading the blob once more: it is proven, or a matter of memory.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::Assemble { source: AssembleError::Memory(_), .. })
+    }
+
     /// The same of bytes that are known to be the right ones: a refusal of the reader's is then nobody else's.
     pub(crate) fn proven(self) -> Self {
         match self.fault() {
@@ -263,7 +268,7 @@ fn of_assemble(error: &AssembleError) -> Fault<'_> {
         AssembleError::Digest { .. } | AssembleError::Decode { .. } => Fault::Wrong(Check::Piece),
         // Sizes of the TOC, which the manifest vouches for, against those of the tar.
         AssembleError::Tar(TarError::Payload { .. }) => Fault::Wrong(Check::Toc),
-        AssembleError::Tar(_) | AssembleError::Entry { .. } => Fault::Reader,
+        AssembleError::Tar(_) | AssembleError::Entry { .. } | AssembleError::Memory(_) => Fault::Reader,
         AssembleError::Io { source, .. } if is_about_the_entry(source) => Fault::Reader,
         AssembleError::Cancelled => Fault::Stopped,
         _ => Fault::Node,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_linux::Dir;
+use chunked_store::Store;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::Inner;
@@ -23,15 +24,12 @@ impl Flusher {
 }
 
 async fn flush(inner: Arc<Inner>) {
-    let root = inner.store.root().to_path_buf();
     loop {
         tokio::time::sleep(PAUSE).await;
         // Another layer's flush covers this one's files, too.
         let Ok(_turn) = inner.flushing.try_lock() else { continue };
-        let root = root.clone();
+        let flush = |store: &Arc<Store>| Dir::open(store.root()).and_then(chunked_linux::sync_filesystem);
         // A failure shows again when the layer is committed, and is reported there.
-        let _ =
-            tokio::task::spawn_blocking(move || Dir::open(&root).and_then(chunked_linux::sync_filesystem))
-                .await;
+        let _ = inner.store.run(flush).await;
     }
 }

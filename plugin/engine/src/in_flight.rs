@@ -20,6 +20,7 @@ use chunked_plan::FileSource;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::blocking::off_the_runtime;
 use crate::report::Counters;
 use crate::reuse::NodeDonor;
 
@@ -70,8 +71,14 @@ pub(crate) struct Claims {
     in_flight: Arc<InFlight>,
     registry: Arc<str>,
     owner: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
     keys: Vec<Key>,
-    promises: Mutex<HashMap<Key, Promise>>,
+    /// Those that are not kept yet.
+    promises: HashMap<Key, Promise>,
 }
 
 impl InFlight {
@@ -83,7 +90,23 @@ impl InFlight {
     /// No claims.
     pub(crate) fn none(self: &Arc<Self>) -> Claims {
         let (in_flight, registry) = (Arc::clone(self), "".into());
-        Claims { in_flight, registry, owner: 0, keys: Vec::new(), promises: Mutex::default() }
+        Claims { in_flight, registry, owner: 0, held: Mutex::default() }
+    }
+
+    /// Ends the claims of `owner` to `keys`.
+    fn take_back(&self, registry: &Arc<str>, owner: u64, keys: &[Key]) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut claims = self.claims.lock();
+        for key in keys {
+            if let Entry::Occupied(entry) = claims.entry((Arc::clone(registry), *key))
+                && entry.get().owner == owner
+            {
+                entry.remove();
+            }
+        }
+        self.given_back.fetch_add(1, Ordering::Release);
     }
 
     /// Completes `look_up`, which says what of `wanted` the node has, with what earlier jobs are fetching; claims
@@ -154,7 +177,7 @@ impl InFlight {
         }
         drop(claims);
         let (in_flight, registry) = (Arc::clone(self), Arc::clone(registry));
-        (found, Claims { in_flight, registry, owner: place, keys, promises: Mutex::new(promises) })
+        (found, Claims { in_flight, registry, owner: place, held: Mutex::new(Held { keys, promises }) })
     }
 }
 
@@ -210,25 +233,28 @@ impl Patience {
 impl Claims {
     /// The promise to keep when the file is complete; once.
     pub(crate) fn promise(&self, key: &Key) -> Option<Promise> {
-        self.promises.lock().remove(key)
+        self.held.lock().promises.remove(key)
+    }
+
+    /// Takes the claims back, here and now; those who wait are told.
+    pub(crate) fn end(&self) {
+        let held = std::mem::take(&mut *self.held.lock());
+        self.in_flight.take_back(&self.registry, self.owner, &held.keys);
     }
 }
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        let mut claims = self.in_flight.claims.lock();
-        for key in &self.keys {
-            if let Entry::Occupied(entry) = claims.entry((Arc::clone(&self.registry), *key))
-                && entry.get().owner == self.owner
-            {
-                entry.remove();
-            }
+        let (in_flight, registry, owner) =
+            (Arc::clone(&self.in_flight), Arc::clone(&self.registry), self.owner);
+        let held = std::mem::take(self.held.get_mut());
+        if !held.keys.is_empty() {
+            // There may be many.
+            off_the_runtime(move || {
+                in_flight.take_back(&registry, owner, &held.keys);
+                drop(held);
+            });
         }
-        if !self.keys.is_empty() {
-            self.in_flight.given_back.fetch_add(1, Ordering::Release);
-        }
-        drop(claims);
-        // The promises that are left break now, outside the lock: that calls those who wait.
     }
 }
 

@@ -315,12 +315,7 @@ async fn work(job: &Job, listed: &Listed) -> Result<LayerReport, EngineError> {
     if let Some(report) = job.present().await? {
         return Ok(report);
     }
-    let making = async {
-        let registry = job.image.reference.host.as_str().into();
-        let _place = job.inner.places.take(&registry, 1).await;
-        job.run().await
-    };
-    let mut making = std::pin::pin!(making);
+    let mut making = std::pin::pin!(job.run());
     loop {
         tokio::select! {
             outcome = &mut making => return outcome,

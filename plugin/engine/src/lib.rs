@@ -8,9 +8,12 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
 
+mod attempt;
 mod blob;
+mod blocking;
 mod chunked;
 mod chunks;
+mod commit;
 mod domains;
 mod engine;
 mod error;
@@ -19,8 +22,10 @@ mod in_flight;
 mod job;
 mod jobs;
 mod links;
+mod memory;
 mod metadata;
 mod network;
+mod opening;
 mod panics;
 mod plain;
 mod pull;
@@ -29,8 +34,10 @@ mod report;
 mod resume;
 mod reuse;
 mod room;
+mod setback;
 mod source;
 mod spare;
+mod tree;
 
 pub use blob::{Contents, Opening};
 pub use domains::{Domain, Domains, Layers};

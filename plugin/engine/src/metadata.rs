@@ -1,16 +1,16 @@
 //! TOC and tar-split of a layer, or the reason why it must come whole.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use chunked_core::Causes;
 use chunked_fetch::{FetchError, First, Segments};
 use chunked_registry::Failure;
-use chunked_toc::{Annotations, ErrorKind, LayerIndex, TocError};
+use chunked_toc::{Annotations, ErrorKind, LayerIndex};
 
 use crate::blob::LayerBlob;
+use crate::blocking::Heavy;
 use crate::error::EngineError;
 use crate::job::Job;
+use crate::memory::LayerMemory;
+use crate::setback::Setback;
 
 /// Attempts at a TOC whose bytes are wrong: what a line or a mirror did to it, it may not do again.
 const ATTEMPTS: usize = 2;
@@ -37,42 +37,40 @@ impl Job {
     /// When the bytes are not what the manifest promises, twice. Everything else is a reason to pull the layer whole.
     pub(crate) async fn metadata(
         &self,
+        memory: &LayerMemory,
         blob: &LayerBlob,
         annotations: Annotations,
-    ) -> Result<Result<Arc<LayerIndex>, Whole>, EngineError> {
+    ) -> Result<Heavy<LayerIndex>, Setback> {
         let layer = self.layer.blob;
         let mut left = ATTEMPTS;
         loop {
             left -= 1;
             let range = annotations.metadata_range();
-            let options = self.inner.options.fetch.clone();
+            let options = memory.fetch(&self.inner.options.fetch);
             let bytes = match blob.fetch_first(range, options).await {
                 Ok(First::Part(bytes)) => bytes,
                 Ok(First::Whole(segments)) => {
                     let reason = Some("its registry does not serve ranges".to_owned());
-                    return Ok(Err(Whole { reason, segments: Some(segments) }));
+                    return Err(Setback::Whole(Whole { reason, segments: Some(segments) }));
                 }
                 // Whoever cannot be asked for a part cannot be asked for the whole.
                 Err(source) if Self::is_hopeless(&source) => {
-                    return Err(EngineError::Fetch { layer, source });
+                    return Err(EngineError::Fetch { layer, source }.into());
                 }
                 Err(error) => {
-                    return Ok(Err(Whole::because(format!("its TOC cannot be fetched: {}", Causes(&error)))));
+                    return Err(Setback::whole(format!("its TOC cannot be fetched: {}", Causes(&error))));
                 }
             };
             self.counters.add_fetched(bytes.len());
-            match self.read(annotations, bytes).await? {
-                Ok(index) => return Ok(Ok(Arc::new(index))),
-                // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
-                Err(error) if error.kind() == ErrorKind::Unusable => {
-                    return Ok(Err(Whole::because(Causes(&error).to_string())));
-                }
-                Err(error) if left > 0 => {
+            let read = move || chunked_toc::parse(&annotations, &bytes).map(Heavy::new);
+            match self.blocking(read).await? {
+                Ok(index) => return Ok(index),
+                Err(error) if error.kind() == ErrorKind::Integrity && left > 0 => {
                     tracing::warn!(%layer, error = %Causes(&error), "wrong bytes for the TOC; asking for it again");
                     // Of the registry itself, if a mirror may have sent them.
                     blob.distrust_mirrors().await;
                 }
-                Err(source) => return Err(EngineError::Toc { layer, source }),
+                Err(error) => return Err(Setback::of_toc(layer, error)),
             }
         }
     }
@@ -87,13 +85,5 @@ impl Job {
             // Its registry comes next.
             error => matches!(error, FetchError::Here { .. }),
         }
-    }
-
-    async fn read(
-        &self,
-        annotations: Annotations,
-        bytes: Bytes,
-    ) -> Result<Result<LayerIndex, TocError>, EngineError> {
-        self.blocking(move || chunked_toc::parse(&annotations, &bytes)).await
     }
 }

@@ -12,13 +12,15 @@ use crate::error::EngineError;
 use crate::source::BlobReader;
 
 /// Decompressed bytes handed on at a time.
-const BUFFER: usize = 512 * 1024;
+const BUFFER: usize = 256 * 1024;
 
 /// How a whole layer went wrong.
 #[derive(Debug)]
 pub(crate) enum PlainError {
     Fetch(chunked_fetch::FetchError),
     Decompress(&'static str, io::Error),
+    /// There is no memory for the window of a zstd frame, and never will be.
+    Window(AssembleError),
     Assemble(AssembleError),
 }
 
@@ -28,7 +30,7 @@ impl PlainError {
         match self {
             Self::Fetch(source) => EngineError::Fetch { layer, source },
             Self::Decompress(format, source) => EngineError::Decompress { layer, format, source },
-            Self::Assemble(source) => EngineError::Assemble { layer, source },
+            Self::Window(source) | Self::Assemble(source) => EngineError::Assemble { layer, source },
         }
     }
 }
@@ -53,13 +55,14 @@ pub(crate) fn run(
     budget: &Arc<Budget>,
 ) -> Result<Extracted, PlainError> {
     let format = Compression::detect(blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?);
-    let result = match format.decoder(&mut *blob) {
-        Ok(decoder) => pump(decoder, &mut extractor, budget),
-        Err(error) => Err(Pump::Read(error)),
-    };
+    let windows = budget.windows(u64::MAX);
+    let result = pump(format.decoder_within(&mut *blob, windows.room()), &mut extractor, budget);
     // The decoder's error hides the transfer's.
     if let Some(error) = blob.error.take() {
         return Err(PlainError::Fetch(error));
+    }
+    if let Some(error) = windows.error() {
+        return Err(PlainError::Window(error));
     }
     match result {
         Ok(()) => extractor.finish().map_err(PlainError::Assemble),
@@ -75,7 +78,13 @@ enum Pump {
 
 fn pump(mut decoder: impl Read, extractor: &mut Extractor, budget: &Arc<Budget>) -> Result<(), Pump> {
     loop {
-        let permit = budget.acquire(BUFFER as u64);
+        let permit = match budget.now(BUFFER as u64) {
+            Some(permit) => permit,
+            None => {
+                extractor.hand_on().map_err(Pump::Assemble)?;
+                budget.acquire(BUFFER as u64).map_err(Pump::Assemble)?
+            }
+        };
         let mut bytes = Vec::with_capacity(BUFFER);
         let n = decoder.by_ref().take(BUFFER as u64).read_to_end(&mut bytes).map_err(Pump::Read)?;
         if n == 0 {

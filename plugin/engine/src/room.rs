@@ -1,13 +1,13 @@
 //! When the disk is full in the middle of a layer: what nobody uses goes, and the layer is tried again.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chunked_store::{Store, is_full};
+use chunked_store::is_full;
 
 use crate::blob::LayerBlob;
 use crate::error::EngineError;
 use crate::job::Job;
+use crate::memory::LayerMemory;
 use crate::report::LayerReport;
 
 /// Tries at one layer: others may fill the room that was made for it.
@@ -17,19 +17,19 @@ impl Job {
     /// Pulls the layer, making room for it where that is needed.
     pub(crate) async fn with_room(
         &self,
+        memory: &LayerMemory,
         blob: &LayerBlob,
         hashing: bool,
     ) -> Result<LayerReport, EngineError> {
         let mut tries = 0;
         loop {
             let before = self.counters.fetched.load(Ordering::Relaxed);
-            let error = match self.once(blob, hashing).await {
+            let error = match self.once(memory, blob, hashing).await {
                 Err(error) if is_full(&error) => error,
                 done => return done,
             };
             tries += 1;
-            let store = Arc::clone(&self.inner.store);
-            let (made, free) = self.blocking(move || (store.make_room(), store.free())).await?;
+            let (made, free) = self.store(|store| (store.make_room(), store.free())).await?;
             let made = made.unwrap_or_else(|error| {
                 tracing::warn!(layer = %self.layer.blob, %error, "no room can be made");
                 false
@@ -49,7 +49,7 @@ impl Job {
         let missing = u128::from(free) * u128::from(rest) / u128::from(fetched.max(1));
         EngineError::NoRoom {
             layer: self.layer.blob,
-            root: Store::root(&self.inner.store).to_owned(),
+            root: self.inner.store.inner().root().to_owned(),
             missing: mebibytes(u64::try_from(missing).unwrap_or(u64::MAX).min(1 << 50)),
             free: mebibytes(free),
             source: Box::new(source),

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
 use chunked_core::{ByteRange, Digest};
 use chunked_fetch::{FetchOptions, StopOnDrop};
-use chunked_toc::{LayerIndex, Piece, PieceKind};
+use chunked_toc::{Piece, PieceKind};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::blob::LayerBlob;
+use crate::opening::Opened;
 use crate::report::Counters;
 use crate::source::{BlobReader, Source};
 
@@ -20,7 +21,7 @@ use crate::source::{BlobReader, Source};
 #[derive(Debug)]
 pub(crate) struct BlobSpare {
     pub(crate) layer: Digest,
-    pub(crate) index: Arc<LayerIndex>,
+    pub(crate) opened: Arc<Opened>,
     pub(crate) blob: LayerBlob,
     pub(crate) options: FetchOptions,
     pub(crate) counters: Arc<Counters>,
@@ -80,7 +81,7 @@ pub(crate) fn spare(piece: &Piece) -> SparePiece {
 
 impl Refetch for BlobSpare {
     fn pieces(&self, file: usize) -> Vec<SparePiece> {
-        let toc = &self.index.toc;
+        let toc = &self.opened.index.toc;
         toc.files.get(file).map(|file| toc.pieces_of(file).iter().map(spare).collect()).unwrap_or_default()
     }
 

@@ -33,6 +33,8 @@ pub struct Permit {
     bytes: u64,
     /// Of what is guaranteed.
     guaranteed: bool,
+    /// Others, given back with it.
+    joined: Vec<Permit>,
 }
 
 /// Why a [`Share`] gives nothing.
@@ -81,6 +83,14 @@ impl Memory {
 }
 
 impl Share {
+    /// A share of `bytes` that nobody else has any of.
+    pub fn alone(bytes: u64) -> Arc<Self> {
+        let pot = Pot::new(bytes, u64::MAX);
+        pot.state.lock().used = bytes;
+        let (taken, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { pot, owner: "".into(), guaranteed: bytes, taken, closed })
+    }
+
     /// Bytes that can always be had, once those taken before are given back.
     pub fn guaranteed(&self) -> u64 {
         self.guaranteed
@@ -153,7 +163,7 @@ impl Share {
         } else if !state.take(&self.pot, &self.owner, bytes, ticket) {
             return None;
         }
-        Some(Permit { share: Arc::clone(self), bytes, guaranteed })
+        Some(Permit { share: Arc::clone(self), bytes, guaranteed, joined: Vec::new() })
     }
 }
 
@@ -187,12 +197,17 @@ impl Permit {
         self.bytes
     }
 
+    /// Keeps `other` for as long as this one.
+    pub fn join(&mut self, other: Self) {
+        self.joined.push(other);
+    }
+
     /// Parts `bytes` from it, or as many as there are.
     #[must_use]
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Self { share: Arc::clone(&self.share), bytes, guaranteed: self.guaranteed }
+        Self { share: Arc::clone(&self.share), bytes, guaranteed: self.guaranteed, joined: Vec::new() }
     }
 }
 

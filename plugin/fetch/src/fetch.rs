@@ -136,7 +136,7 @@ pub async fn fetch_first(blob: Blob, range: ByteRange, options: FetchOptions) ->
         done
     };
     let collecting = async {
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(usize::try_from(range.len()).unwrap_or(0));
         while let Some(Ok(segment)) = segments.recv().await {
             bytes.extend_from_slice(&segment.data);
         }

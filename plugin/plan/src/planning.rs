@@ -80,8 +80,26 @@ pub struct Plan<D> {
     pub decision: Decision,
 }
 
+impl<D> Default for Plan<D> {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            ranges: Vec::new(),
+            needed_bytes: 0,
+            fetch_bytes: 0,
+            reused_bytes: 0,
+            reused_files: 0,
+            reused_pieces: 0,
+            repeated_bytes: 0,
+            whole: false,
+            metadata_bytes: 0,
+            decision: Decision::default(),
+        }
+    }
+}
+
 /// Longest piece, in bytes, that is taken from elsewhere: whoever places it holds it in memory.
-pub const MAX_REUSED_PIECE: u64 = 8 << 20;
+pub const MAX_REUSED_PIECE: u64 = 2 << 20;
 
 /// Plans how to get the files of `toc`.
 pub fn plan<R: Reuse>(toc: &Toc, reuse: &R, costs: &Costs) -> Plan<R::Donor> {

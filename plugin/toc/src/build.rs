@@ -159,10 +159,14 @@ impl Builder {
     /// Ends the open file: its pieces must cover it.
     fn close(&mut self) -> Result<(), TocError> {
         let (Some(open), Some(file)) = (self.open.take(), self.toc.files.last()) else { return Ok(()) };
-        if open.covered == file.size {
+        let padded = |piece: &&Piece| piece.kind == PieceKind::Data && piece.blob.len() > most(piece.len);
+        let source = if open.covered != file.size {
+            EntryError::ChunkSum { sum: open.covered, size: file.size }
+        } else if let Some(piece) = self.toc.pieces_of(file).iter().find(padded) {
+            EntryError::Padded { len: piece.len, frames: piece.blob.len() }
+        } else {
             return Ok(());
-        }
-        let source = EntryError::ChunkSum { sum: open.covered, size: file.size };
+        };
         Err(TocError::Entry { number: open.number, name: shown(&file.name), source })
     }
 
@@ -178,6 +182,13 @@ impl Builder {
     fn next_piece(&self) -> Result<u32, EntryError> {
         u32::try_from(self.toc.pieces.len()).map_err(|_| EntryError::LayerSize)
     }
+}
+
+/// Most bytes that the frames of `len` bytes of content take: zstd's own bound (`ZSTD_compressBound`).
+fn most(len: u64) -> u64 {
+    const SMALL: u64 = 128 << 10;
+    let margin = SMALL.saturating_sub(len) >> 11;
+    len.saturating_add(len >> 8).saturating_add(margin)
 }
 
 fn digest(field: &'static str, text: Option<&Text<'_>>) -> Result<Option<Digest>, EntryError> {

@@ -7,10 +7,21 @@ use zstd::stream::read::Decoder;
 use crate::error::TocError;
 use crate::limits;
 
+/// Base-2 logarithm of the smallest window that a frame can declare.
+const SMALLEST_WINDOW_LOG: u32 = 10;
+
 /// A streaming decoder over `compressed` that goes on over concatenated frames.
 pub(crate) fn decoder(compressed: &[u8]) -> io::Result<Decoder<'static, &[u8]>> {
     let mut decoder = Decoder::with_buffer(compressed)?;
     decoder.window_log_max(limits::WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+/// The same for windows of at most `window` bytes, rounded up to a power of 2.
+pub(crate) fn within(compressed: &[u8], window: u64) -> io::Result<Decoder<'static, &[u8]>> {
+    let log = u64::BITS - window.saturating_sub(1).leading_zeros();
+    let mut decoder = Decoder::with_buffer(compressed)?;
+    decoder.window_log_max(log.clamp(SMALLEST_WINDOW_LOG, limits::WINDOW_LOG))?;
     Ok(decoder)
 }
 

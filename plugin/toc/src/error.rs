@@ -165,6 +165,14 @@ pub enum EntryError {
         /// `size` of the file.
         size: u64,
     },
+    /// Frames longer than any compressor makes them: most of it is not content.
+    #[error("the frames of {len} bytes of content take {frames} bytes, more than zstd ever needs")]
+    Padded {
+        /// Length of the content in bytes.
+        len: u64,
+        /// Length of its frames in bytes.
+        frames: u64,
+    },
     /// A chunk type other than data and zeros.
     #[error("chunk type is unknown")]
     ChunkType,

@@ -13,7 +13,7 @@ use crate::toc::Toc;
 const VERSION: u64 = 1;
 
 /// All that has to be known of a layer before its payload is fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerIndex {
     /// Files and where their bytes are.
     pub toc: Toc,

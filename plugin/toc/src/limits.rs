@@ -17,8 +17,8 @@ pub const METADATA_GAP_BYTES: u64 = 64 << 10;
 pub const ENTRIES: u64 = 5_000_000;
 
 /// Bytes of one tar-split line, base64 included. Writers make segments of at most 1 MiB, and one per tar
-/// header, whose extension records can be long.
-pub const LINE_BYTES: u64 = 64 << 20;
+/// header, whose extension records have at most 1 MiB (Go's archive/tar).
+pub const LINE_BYTES: u64 = 2 << 20;
 
 /// Sum of all file sizes of one layer. A tar larger than an `i64` says cannot be written by the reference.
 pub const LAYER_BYTES: u64 = i64::MAX as u64;

@@ -54,8 +54,17 @@ impl<'a> TarSplit<Decoder<'static, &'a [u8]>> {
     ///
     /// [`TocError::Decompress`] when no decoder can be made.
     pub fn open(compressed: &'a [u8], declared_len: u64) -> Result<Self, TocError> {
+        Self::open_within(compressed, declared_len, 1 << limits::WINDOW_LOG)
+    }
+
+    /// The same with a decoder whose window has at most `window` bytes, or as many more as make a power of 2.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TarSplit::open`].
+    pub fn open_within(compressed: &'a [u8], declared_len: u64, window: u64) -> Result<Self, TocError> {
         let failed = |source| TocError::Decompress { what: WHAT, source };
-        Ok(Self::new(decode::decoder(compressed).map_err(failed)?, declared_len))
+        Ok(Self::new(decode::within(compressed, window).map_err(failed)?, declared_len))
     }
 }
 
@@ -90,6 +99,8 @@ impl<R: Read> TarSplit<R> {
     /// Reads a line; false at the end.
     fn fill(&mut self) -> Result<bool, TocError> {
         self.line.clear();
+        // One long line shall not take memory for as long as the layer is made.
+        self.line.shrink_to(BUFFER);
         let left = self.declared.saturating_sub(self.read).saturating_add(1);
         let mut bounded = (&mut self.input).take(left.min(limits::LINE_BYTES + 1));
         let count = bounded

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::io::Read;
 
 use bytes::Bytes;
+use chunked_compression::Compression;
 use chunked_core::{ByteRange, Hasher};
 
 use crate::error::{AssembleError, lossy};
 use crate::source::piece::FetchedPiece;
+use crate::work::budget::{MAX_BUFFERED, Windows};
 
-/// Pieces longer than this, in bytes, compressed or not, are decoded as a stream, not in one buffer.
-pub const MAX_BUFFERED: u64 = 8 << 20;
+/// Bytes that a streaming decoder gives at a time.
+const BUFFER: u32 = 256 << 10;
 
 thread_local! {
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
@@ -80,7 +82,7 @@ fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), Assemb
     Err(AssembleError::Digest { path: lossy(path), offset: piece.offset, expected, found })
 }
 
-/// Decodes a long piece from `compressed`, giving buffers of at most 1 MiB to `sink`, and checks length and
+/// Decodes a long piece from `compressed`, giving buffers of at most 256 KiB to `sink`, and checks length and
 /// digest. `piece.frames` is ignored.
 ///
 /// # Errors
@@ -88,18 +90,19 @@ fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), Assemb
 pub(crate) fn decode_stream(
     path: &[u8],
     piece: &FetchedPiece,
-    compressed: impl Read,
+    compressed: impl Read + Send,
+    windows: &Windows,
     mut sink: impl FnMut(Bytes) -> Result<(), AssembleError>,
 ) -> Result<(), AssembleError> {
     let failed = || AssembleError::Decode { path: lossy(path), offset: piece.offset, len: piece.len };
-    let mut decoder = zstd::stream::read::Decoder::new(compressed).map_err(|_| failed())?;
-    decoder.window_log_max(27).map_err(|_| failed())?;
+    let failed = || windows.error().unwrap_or_else(failed);
+    let mut decoder = Compression::Zstd.decoder_within(compressed, windows.room());
     let mut hasher = Hasher::new();
     let mut left = piece.len;
     loop {
-        let mut buffer = Vec::with_capacity(1 << 20);
+        let mut buffer = Vec::with_capacity(BUFFER as usize);
         // One byte beyond the end shows a piece that is too long.
-        let room = (left + 1).min(1 << 20);
+        let room = (left + 1).min(BUFFER.into());
         (&mut decoder).take(room).read_to_end(&mut buffer).map_err(|_| failed())?;
         if buffer.is_empty() {
             break;

@@ -57,6 +57,10 @@ impl Job for MakeFile {
         self.file.target.entry()
     }
 
+    fn held(&self) -> u64 {
+        self.file.target.held()
+    }
+
     fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         self.source.make(self.file, parts)
     }

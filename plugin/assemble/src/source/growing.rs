@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use chunked_core::Digest;
 use parking_lot::Mutex;
@@ -54,7 +54,8 @@ impl Growing {
     /// What is at `offset` of its finished part.
     pub(crate) fn made(&self, offset: u64) -> Made {
         let target = &self.new.target;
-        Made { root: Arc::clone(&target.layer.root), path: Arc::clone(target.path()), offset }
+        let lease = target.layer.lease.as_ref().and_then(Weak::upgrade);
+        Made { root: Arc::clone(&target.layer.root), path: Arc::clone(target.path()), offset, lease }
     }
 
     /// Says what is done when it is complete. Its last user is yet to leave it.

@@ -7,11 +7,12 @@ use chunked_core::Digest;
 use chunked_verify::{Done, Part};
 
 use crate::error::AssembleError;
-use crate::source::decode::{MAX_BUFFERED, decode_stream};
+use crate::source::decode::decode_stream;
 use crate::source::growing::{End, Growing};
 use crate::source::piece::FetchedPiece;
 use crate::source::pieces::{FilePiece, WritePieces};
 use crate::source::promise::Promise;
+use crate::work::budget::{MAX_BUFFERED, Permit};
 use crate::work::dispatcher::Dispatcher;
 
 /// Bytes that one worker decodes and writes at a time.
@@ -28,6 +29,8 @@ pub struct LongFile<'a> {
     first: Option<Digest>,
     pieces: u64,
     group: Vec<FilePiece>,
+    /// Memory that the group holds.
+    permits: Vec<Permit>,
     weight: u64,
     /// Where the group begins in the file.
     offset: u64,
@@ -35,15 +38,36 @@ pub struct LongFile<'a> {
 
 impl<'a> LongFile<'a> {
     pub(crate) fn new(dispatcher: &'a mut Dispatcher, file: Arc<Growing>) -> Self {
-        Self { dispatcher, file, first: None, pieces: 0, group: Vec::new(), weight: 0, offset: 0 }
+        let (group, permits) = (Vec::new(), Vec::new());
+        Self { dispatcher, file, first: None, pieces: 0, group, permits, weight: 0, offset: 0 }
     }
 
-    /// Adds the next piece, which is at hand. Unless it is a hole, it must not exceed [`crate::MAX_BUFFERED`].
+    /// Waits for room for the next piece, which holds `weight` bytes ([`FilePiece::weight`]), before its bytes are taken.
+    ///
+    /// # Errors
+    /// [`AssembleError`] of any worker so far.
+    pub fn reserve(&mut self, weight: u64) -> Result<(), AssembleError> {
+        if !self.group.is_empty() && self.weight.saturating_add(weight) > GROUP {
+            self.flush()?;
+        }
+        let permit = match self.dispatcher.budget().now(weight) {
+            Some(permit) => permit,
+            None => {
+                self.flush()?;
+                self.dispatcher.permit(weight)?
+            }
+        };
+        self.weight += weight;
+        self.permits.push(permit);
+        Ok(())
+    }
+
+    /// Adds the next piece, which is at hand and has its [room](Self::reserve). Unless it is a hole, it must not exceed
+    /// [`crate::MAX_BUFFERED`].
     ///
     /// # Errors
     /// [`AssembleError`] of any worker so far.
     pub fn piece(&mut self, piece: FilePiece) -> Result<(), AssembleError> {
-        self.weight += piece.weight();
         self.count(piece.proven());
         self.group.push(piece);
         if self.weight >= GROUP || self.group.len() >= GROUP_PIECES {
@@ -64,16 +88,19 @@ impl<'a> LongFile<'a> {
     pub fn long_piece(
         &mut self,
         piece: &FetchedPiece,
-        compressed: impl std::io::Read,
+        compressed: impl std::io::Read + Send,
         promise: Option<Promise>,
     ) -> Result<(), AssembleError> {
         self.flush()?;
         self.count(piece.digest);
-        let (file, dispatcher) = (&self.file, &*self.dispatcher);
+        self.dispatcher.flush()?;
+        let (file, dispatcher) = (&self.file, &mut *self.dispatcher);
+        // A decoder fills no more of a window than the piece has bytes.
+        let windows = dispatcher.budget().windows(piece.len.saturating_add(MAX_BUFFERED));
         let mut offset = self.offset;
-        decode_stream(file.entry(), piece, compressed, |bytes: Bytes| {
+        decode_stream(file.entry(), piece, compressed, &windows, |bytes: Bytes| {
             dispatcher.check()?;
-            let permit = dispatcher.permit(bytes.len() as u64);
+            let permit = dispatcher.permit(bytes.len() as u64)?;
             file.write(&bytes, offset)?;
             offset += bytes.len() as u64;
             dispatcher.slot().fill(Done { parts: vec![Part::Bytes(bytes)], keep: Box::new(permit) });
@@ -110,11 +137,12 @@ impl<'a> LongFile<'a> {
         if group.is_empty() {
             return self.dispatcher.check();
         }
-        let (start, weight) = (self.offset, std::mem::take(&mut self.weight));
+        self.weight = 0;
+        let (start, permits) = (self.offset, std::mem::take(&mut self.permits));
         self.offset += group.iter().map(FilePiece::size).sum::<u64>();
         self.file.enter();
         let job = WritePieces::new(Arc::clone(&self.file), group, start);
-        self.dispatcher.start(Box::new(job), weight)
+        self.dispatcher.start(Box::new(job), permits)
     }
 
     /// Ends the file; `promises` are kept when it is complete.

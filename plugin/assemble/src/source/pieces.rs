@@ -11,13 +11,14 @@ use chunked_linux::{Dir, copy_range};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
-use crate::source::decode::{MAX_BUFFERED, decode, decode_again};
+use crate::source::decode::{decode, decode_again};
 use crate::source::donor::Lender;
 use crate::source::file::{NewFile, Source};
 use crate::source::growing::{End, Growing};
 use crate::source::piece::{FetchedPiece, Refetch, SparePiece};
 use crate::source::promise::{Made, Promise, Promised};
 use crate::source::refetch::{refutes, write_piece};
+use crate::work::budget::{MAX_BUFFERED, OVERHEAD};
 use crate::work::job::{Job, Ran};
 
 /// What filesystems share is whole blocks of this many bytes (or more, and then nothing is shared).
@@ -88,12 +89,10 @@ impl FilePiece {
         }
     }
 
-    /// Bytes that it holds in memory when it is decoded.
-    pub(crate) fn weight(&self) -> u64 {
-        match self {
-            Self::Fetched(FetchedPiece { frames: None, .. }, _) => 0,
-            piece => piece.size(),
-        }
+    /// Bytes that a piece of `len` bytes, `compressed` of them in the blob, holds in memory: as it came and decoded.
+    /// A hole has none of either.
+    pub fn weight(len: u64, compressed: u64) -> u64 {
+        len.saturating_add(compressed).saturating_add(OVERHEAD)
     }
 }
 
@@ -175,7 +174,8 @@ fn steps(pieces: Vec<FilePiece>) -> VecDeque<Step> {
                     run.pieces.push(local);
                 }
                 _ => {
-                    let made = Made { root: Arc::clone(root), path: Arc::clone(path), offset: *offset };
+                    let (root, path) = (Arc::clone(root), Arc::clone(path));
+                    let made = Made { root, path, offset: *offset, lease: None };
                     let (len, may_share, lender) = (local.spare.described.len, *may_share, lender.clone());
                     let run = Run { made, may_share, lender, len, pieces: vec![local] };
                     steps.push_back(Step::Run(run));
@@ -387,7 +387,8 @@ impl Job for FetchPiece {
     fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         let Self { piece, mut rest } = *self;
         let (at, len) = (rest.at, piece.spare.described.len);
-        write_piece(&piece.spare, &*piece.refetch, rest.path(), &rest.file.file, at)?;
+        let budget = &rest.file.new.target.layer.budget;
+        write_piece(&piece.spare, &*piece.refetch, rest.path(), &rest.file.file, at, budget)?;
         let file = rest.file.file.try_clone().map_err(rest.file.new.target.io("reading it back"))?;
         parts.push(Part::File { file, start: at, len });
         rest.at += len;

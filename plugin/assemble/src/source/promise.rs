@@ -3,6 +3,7 @@
 //! A promise is always resolved: kept, or broken when its owner is dropped without keeping it. So nobody waits
 //! for work that was given up.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub struct Made {
     pub path: Arc<[u8]>,
     /// Where the content begins in the file, in bytes.
     pub offset: u64,
+    /// Keeps the tree on the disk.
+    pub lease: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 type Waiter = Box<dyn FnOnce(Option<Made>) + Send>;
@@ -146,7 +149,12 @@ mod tests {
     use super::*;
 
     fn made() -> Made {
-        Made { root: Arc::new(Dir::open("/".as_ref()).unwrap()), path: b"a"[..].into(), offset: 7 }
+        Made {
+            root: Arc::new(Dir::open("/".as_ref()).unwrap()),
+            path: b"a"[..].into(),
+            offset: 7,
+            lease: None,
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! A file whose content others are making, in this layer or in another one: it is waited for, by no thread.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
 use crate::source::donor::{Donor, FromDonor};
 use crate::source::file::{MakeFile, NewFile, Source};
 use crate::source::promise::{Made, Promised};
-use crate::source::refetch::{Spare, instead};
+use crate::source::refetch::{Spare, fill};
 use crate::source::share::Rights;
 use crate::work::job::Ran;
 
@@ -23,7 +26,10 @@ impl Source for FromPromise {
         Ok(Ran::Later(Box::new(move |resume| {
             promised.then(move |made| {
                 let source: Box<dyn Source> = match made {
-                    Some(made) => Box::new(FromDonor { donor: donor(made), spare }),
+                    Some(made) => Box::new(FromMade {
+                        lease: made.lease.clone(),
+                        from: FromDonor { donor: donor(made), spare },
+                    }),
                     None => Box::new(Broken(spare)),
                 };
                 resume(Box::new(MakeFile { file, source }));
@@ -45,12 +51,29 @@ fn donor(made: Made) -> Donor {
     }
 }
 
+/// The content was made. Its tree stays until it is taken.
+#[derive(Debug)]
+struct FromMade {
+    lease: Option<Arc<dyn Any + Send + Sync>>,
+    from: FromDonor,
+}
+
+impl Source for FromMade {
+    fn make(self: Box<Self>, file: NewFile, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+        let Self { lease, from } = *self;
+        let ran = Box::new(from).make(file, parts);
+        drop(lease);
+        ran
+    }
+}
+
 /// Nobody made the content.
 #[derive(Debug)]
 struct Broken(Spare);
 
 impl Source for Broken {
     fn make(self: Box<Self>, file: NewFile, _: &mut Vec<Part>) -> Result<Ran, AssembleError> {
-        instead(file, &self.0, "nobody made it")
+        file.target.layer.count_broken(file.target.entry())?;
+        fill(file, &self.0)
     }
 }

@@ -11,6 +11,7 @@ use crate::error::AssembleError;
 use crate::source::decode::{decode, decode_stream};
 use crate::source::file::NewFile;
 use crate::source::piece::{Refetch, SparePiece};
+use crate::work::budget::{Budget, MAX_BUFFERED};
 use crate::work::job::{Job, Ran};
 
 /// A file that can be fetched, should the local one be bad.
@@ -47,13 +48,16 @@ pub(crate) fn write_piece(
     entry: &[u8],
     file: &File,
     at: u64,
+    budget: &Arc<Budget>,
 ) -> Result<(), AssembleError> {
     let Some(range) = piece.blob else {
         return decode(entry, &piece.described).map(drop);
     };
     let mut compressed = Remembering { inner: from.read(range), error: None };
     let mut offset = at;
-    let done = decode_stream(entry, &piece.described, &mut compressed, |bytes| {
+    // A decoder fills no more of a window than the piece has bytes.
+    let windows = budget.windows_soon(piece.described.len.saturating_add(MAX_BUFFERED));
+    let done = decode_stream(entry, &piece.described, &mut compressed, &windows, |bytes| {
         file.write_all_at(&bytes, offset).map_err(AssembleError::io(entry, "writing the file"))?;
         offset += bytes.len() as u64;
         Ok(())
@@ -100,6 +104,11 @@ pub(crate) fn instead(new: NewFile, spare: &Spare, reason: &str) -> Result<Ran, 
     spare.from.spoiled(new.target.entry(), reason);
     new.target.layer.count_refetch(new.target.entry(), reason)?;
     new.target.remove()?;
+    fill(new, spare)
+}
+
+/// Goes on with `file`, of which there is nothing yet, from the blob.
+pub(crate) fn fill(new: NewFile, spare: &Spare) -> Result<Ran, AssembleError> {
     let file = new.target.create()?;
     file.set_len(new.size).map_err(new.target.io("setting the file's length"))?;
     Ok(Ran::Fetch(Box::new(FetchFile { new, file, spare: spare.clone() })))
@@ -123,7 +132,14 @@ impl Job for FetchFile {
         let mut at = 0;
         let pieces = self.spare.from.pieces(self.spare.file);
         for piece in &pieces {
-            write_piece(piece, &*self.spare.from, self.path(), &self.file, at)?;
+            write_piece(
+                piece,
+                &*self.spare.from,
+                self.path(),
+                &self.file,
+                at,
+                &self.new.target.layer.budget,
+            )?;
             at += piece.described.len;
         }
         if at != self.new.size {

@@ -54,7 +54,7 @@ impl Streamed {
         dispatcher.check()
     }
 
-    fn flush(&mut self, dispatcher: &Dispatcher) {
+    pub(crate) fn flush(&mut self, dispatcher: &Dispatcher) {
         let mut writes = Vec::with_capacity(self.held.len());
         for mut bytes in std::mem::take(&mut self.held) {
             while let (false, Some((offset, room))) = (bytes.is_empty(), self.parts.front_mut()) {

@@ -34,6 +34,8 @@ pub(crate) struct Unit {
     pub(crate) slot: Option<Slot>,
     /// Memory that the results hold until they are hashed.
     pub(crate) permits: Vec<Permit>,
+    /// Of that, bytes that nothing was charged to yet.
+    pub(crate) credit: u64,
 }
 
 impl Unit {

@@ -7,7 +7,7 @@ use chunked_core::Digest;
 use chunked_verify::{DiffIdHasher, Slot};
 
 use crate::error::AssembleError;
-use crate::work::budget::{Budget, Permit};
+use crate::work::budget::{Budget, CREDIT, Permit};
 use crate::work::crew::{Crew, Prepare, Step, Unit};
 use crate::work::job::Job;
 use crate::work::lane::Lane;
@@ -52,10 +52,12 @@ impl Dispatcher {
     }
 
     /// Adds tar bytes to the unit being filled, to be hashed in its place.
-    pub(crate) fn raw(&mut self, bytes: Bytes) {
+    pub(crate) fn raw(&mut self, bytes: Bytes) -> Result<(), AssembleError> {
+        self.small(bytes.len() as u64)?;
         self.reserve();
         self.unit.weight += bytes.len() as u64;
         self.unit.steps.push_back(Step::Raw(bytes));
+        Ok(())
     }
 
     fn reserve(&mut self) {
@@ -66,6 +68,7 @@ impl Dispatcher {
 
     /// Adds `job`, work on `weight` bytes.
     pub(crate) fn push(&mut self, job: Box<dyn Job>, weight: u64) -> Result<(), AssembleError> {
+        self.small(job.held())?;
         self.unit.steps.push_back(Step::Job(job));
         self.unit.weight += weight;
         if self.unit.steps.len() >= UNIT_STEPS || self.unit.weight >= UNIT_BYTES {
@@ -74,20 +77,38 @@ impl Dispatcher {
         self.check()
     }
 
-    /// Waits for room for `bytes` decoded bytes, charged to the unit being filled.
+    /// Waits for room for `bytes`, charged to the unit being filled, whose results give tar bytes.
     pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), AssembleError> {
-        // What is held back may itself hold the budget: hand it on before waiting.
-        if self.budget.is_tight() {
-            self.flush()?;
-        }
+        let permit = self.permit(bytes)?;
         self.reserve();
-        self.unit.permits.push(self.budget.acquire(bytes));
+        self.unit.permits.push(permit);
         Ok(())
     }
 
-    /// A share of the budget that is not tied to a unit.
-    pub(crate) fn permit(&self, bytes: u64) -> Permit {
+    /// The same for the many small things of a unit.
+    fn small(&mut self, bytes: u64) -> Result<(), AssembleError> {
+        if self.unit.credit < bytes {
+            let permit = self.permit(bytes.max(CREDIT))?;
+            self.unit.credit += permit.bytes();
+            self.unit.permits.push(permit);
+        }
+        self.unit.credit -= bytes;
+        Ok(())
+    }
+
+    /// Waits for room for `bytes`, whoever is to hold them.
+    pub(crate) fn permit(&mut self, bytes: u64) -> Result<Permit, AssembleError> {
+        if let Some(permit) = self.budget.now(bytes) {
+            return Ok(permit);
+        }
+        // What is held back may itself hold the budget: hand it on before waiting.
+        self.flush()?;
         self.budget.acquire(bytes)
+    }
+
+    /// The layer's memory.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     pub(crate) fn budget_is_tight(&self) -> bool {
@@ -107,13 +128,12 @@ impl Dispatcher {
         self.check()
     }
 
-    /// Gives `job`, whose bytes come next in the tar, to the workers, alone: `bytes` of the budget are held until they
-    /// are hashed.
-    pub(crate) fn start(&mut self, job: Box<dyn Job>, bytes: u64) -> Result<(), AssembleError> {
-        // What is held back may itself hold the budget, and comes before it in the tar.
+    /// Gives `job`, whose bytes come next in the tar, to the workers, alone: `permits` are held until they are hashed.
+    pub(crate) fn start(&mut self, job: Box<dyn Job>, permits: Vec<Permit>) -> Result<(), AssembleError> {
+        // What is held back comes before it in the tar.
         self.flush()?;
-        let (permit, slot) = (self.budget.acquire(bytes), self.hasher.slot());
-        self.crew.start(Unit::of(job, Some(slot), vec![permit]));
+        let slot = self.hasher.slot();
+        self.crew.start(Unit::of(job, Some(slot), permits));
         Ok(())
     }
 

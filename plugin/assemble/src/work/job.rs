@@ -7,11 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chunked_verify::Part;
 
 use crate::error::{AssembleError, lossy};
+use crate::work::budget::OVERHEAD;
 
 /// Work for one entry, done by any worker.
 pub(crate) trait Job: Any + fmt::Debug + Send {
     /// The entry's path, for errors.
     fn path(&self) -> &[u8];
+
+    /// Bytes of memory that it holds, its content aside.
+    fn held(&self) -> u64 {
+        OVERHEAD + self.path().len() as u64
+    }
 
     /// Does it, as far as it goes without waiting; adds the payload's bytes to `parts`.
     fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError>;

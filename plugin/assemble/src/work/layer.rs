@@ -1,10 +1,11 @@
 //! What the jobs of one layer have in common: its tree on the disk, and what they note for its end.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use chunked_core::Digest;
 use chunked_linux::Dir;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use crate::error::{AssembleError, lossy};
 use crate::report::Proof;
 use crate::tree::model::NodeId;
+use crate::work::budget::Budget;
 
 /// Pieces or files that had to be fetched alone, because a local file was bad, that one attempt at a layer may cost:
 /// beyond that, planning anew is cheaper.
@@ -59,11 +61,17 @@ pub(crate) struct Shared {
 pub(crate) struct Layer {
     /// Root of the staging tree.
     pub(crate) root: Arc<Dir>,
+    /// What keeps the tree on the disk.
+    pub(crate) lease: Option<Weak<dyn Any + Send + Sync>>,
+    /// The layer's memory, for what is needed besides what was charged beforehand.
+    pub(crate) budget: Arc<Budget>,
     /// Can files of this filesystem share blocks?
     pub(crate) reflinks: bool,
     /// Files of the host are on another filesystem, or cannot share blocks.
     pub(crate) no_host_reflinks: AtomicBool,
     refetches: AtomicUsize,
+    /// Files that others were to make, and did not.
+    broken: AtomicUsize,
     known: Mutex<Vec<Known>>,
     shared: Mutex<Vec<Shared>>,
     /// Files that got an inode of their own after they had shared one.
@@ -73,10 +81,17 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub(crate) fn new(root: Arc<Dir>) -> Self {
+    pub(crate) fn new(
+        root: Arc<Dir>,
+        budget: Arc<Budget>,
+        lease: Option<Weak<dyn Any + Send + Sync>>,
+    ) -> Self {
         Self {
             reflinks: chunked_linux::can_share_blocks(&root),
             root,
+            lease,
+            budget,
+            broken: AtomicUsize::default(),
             no_host_reflinks: AtomicBool::default(),
             refetches: AtomicUsize::default(),
             known: Mutex::default(),
@@ -115,6 +130,17 @@ impl Layer {
             return Ok(());
         }
         Err(AssembleError::Donors { path: lossy(path), reason: reason.to_owned() })
+    }
+
+    /// Counts a file that somebody else was to make, and did not. That says nothing against the files of the node.
+    ///
+    /// # Errors
+    /// [`AssembleError::Broken`] when there were too many.
+    pub(crate) fn count_broken(&self, path: &[u8]) -> Result<(), AssembleError> {
+        if self.broken.fetch_add(1, Ordering::Relaxed) < REFETCHES {
+            return Ok(());
+        }
+        Err(AssembleError::Broken { path: lossy(path) })
     }
 
     /// The content of a file is known.

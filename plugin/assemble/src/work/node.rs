@@ -43,6 +43,10 @@ impl Job for MakeNode {
         self.target.entry()
     }
 
+    fn held(&self) -> u64 {
+        self.target.held()
+    }
+
     fn run(self: Box<Self>, _: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         let target = &self.target;
         let (dir, name, meta) = (target.dir(), target.name(), &target.meta);

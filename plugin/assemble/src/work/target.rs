@@ -11,6 +11,7 @@ use crate::error::{AssembleError, lossy};
 use crate::tree::metadata::metadata;
 use crate::tree::model::NodeId;
 use crate::tree::path::{clean, join, split};
+use crate::work::budget::OVERHEAD;
 use crate::work::layer::{Inode, Layer};
 
 /// See the module.
@@ -56,6 +57,13 @@ impl Target {
 
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held(&self) -> u64 {
+        let xattrs = self.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
+        let entry = self.entry.as_ref().map_or(0, |entry| entry.len());
+        OVERHEAD + (self.path.len() + entry + xattrs.sum::<usize>()) as u64
     }
 
     /// Its name in [`dir`](Self::dir).

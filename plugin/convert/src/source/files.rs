@@ -87,7 +87,7 @@ impl Files {
         let compression = Compression::detect(&start[..n]);
         if compression != Compression::Tar {
             let mut unpacked = temp.file()?;
-            let mut decoder = compression.decoder(&file).map_err(failed)?;
+            let mut decoder = compression.decoder(&file);
             io::copy(&mut decoder, &mut unpacked).map_err(failed)?;
             drop(decoder);
             file = unpacked;

@@ -207,3 +207,28 @@ fn check(toc: &Toc) {
         assert_eq!((covered, blob), (file.size, file.range.end));
     }
 }
+
+/// Padding, with skippable frames or otherwise, would be held in memory with the content.
+#[test]
+fn frames_are_no_longer_than_zstd_makes_them() {
+    for len in [1, 100, 4096, 128 << 10, 1 << 20, 5_000_000] {
+        assert_eq!(most(len), zstd::zstd_safe::compress_bound(usize::try_from(len).unwrap()) as u64, "{len}");
+    }
+    let file = |end: u64| {
+        build(&format!(r#"{{"type":"reg","name":"f","size":5,"digest":"D1","offset":10,"endOffset":{end}}}"#))
+    };
+    let fits = 10 + most(5);
+    assert!(file(fits).is_ok());
+    let TocError::Entry { source, .. } = file(fits + 1).unwrap_err() else { panic!("an entry") };
+    assert!(matches!(source, EntryError::Padded { len: 5, frames } if frames == most(5) + 1), "{source}");
+    // Any chunk of a file, but not its holes.
+    let several = |kind: &str| {
+        let first = r#"{"type":"reg","name":"big","size":30,"digest":"D1","offset":100,"endOffset":560,"chunkSize":10,"chunkDigest":"D2"}"#;
+        let middle = chunk(110, 10, 15)
+            .replace("\"chunkDigest\"", &format!("\"chunkType\":\"{kind}\",\"chunkDigest\""));
+        format!("{first},{middle},{}", chunk(500, 25, 5))
+    };
+    let source = refusal(&several("data"));
+    assert!(matches!(source, EntryError::Padded { len: 15, frames: 390 }), "{source}");
+    assert!(build(&several("zeros")).is_ok());
+}

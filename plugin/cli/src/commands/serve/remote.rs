@@ -38,7 +38,7 @@ impl Remote {
         if self.hand_over
             && let Some((cause, text)) = self.handed.above(&found.image, found.index, Instant::now())
         {
-            return self.adopt_or_follow(&found, cause, text);
+            return self.adopt_or_follow(&found, cause, text).await;
         }
         let (image, index) = (Arc::clone(&found.image), found.index);
         let contents = request.namespace.as_deref().and_then(|name| self.containerd.content_of(name));
@@ -57,11 +57,16 @@ impl Remote {
 
     /// A layer above one that containerd downloads. containerd downloads this one as well: it is not fetched twice. If
     /// it is here already, containerd need not unpack it.
-    fn adopt_or_follow(&self, found: &Found, cause: Cause, text: String) -> Result<LayerPin, RemoteError> {
+    async fn adopt_or_follow(
+        &self,
+        found: &Found,
+        cause: Cause,
+        text: String,
+    ) -> Result<LayerPin, RemoteError> {
         let Found { image, index, .. } = found;
         let layer = image.layers.get(*index).map(|layer| layer.blob);
         let (name, follows) = (Some(image.reference.to_string()), true);
-        match self.engine.present(image, *index) {
+        match self.engine.present(image, *index).await {
             Ok(Some(pin)) => Ok(pin),
             Ok(None) => {
                 self.engine.release(image, *index);
