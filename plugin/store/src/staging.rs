@@ -77,14 +77,15 @@ impl Drop for Staging {
                 Err(error) => tracing::warn!(%error, "an unfinished tree is not kept"),
             }
         }
-        // First out of the way in one step: a half-deleted tree must not look like anything else.
-        let removed = self.inner.layout.discard(&self.dir, &self.id.to_string()).map(|trash| {
-            if let Err(error) = chunked_linux::remove_tree(&trash) {
-                tracing::debug!(path = %trash.display(), %error, "left in the trash for cleanup");
-            }
+        // First out of the way in one step: a half-deleted tree must not look like anything else. Where a full or broken disk
+        // does not even rename, at its place: a mark on it, if there was one, promises nothing about what is in it.
+        let moved = self.inner.layout.discard(&self.dir, &self.id.to_string());
+        let place = moved.unwrap_or_else(|error| {
+            tracing::debug!(%error, "an unfinished tree is deleted where it is");
+            self.dir.clone()
         });
-        if let Err(error) = removed {
-            tracing::warn!(%error, "staging directory stays until the next start");
+        if let Err(error) = chunked_linux::remove_tree(&place) {
+            tracing::warn!(path = %place.display(), %error, "left for a cleanup or the next start");
         }
     }
 }
