@@ -22,7 +22,8 @@ def layers(version):
         images.add(t, "etc/", images.D, mode=0o750, uid=7, gid=8)
         images.add(t, "etc/caps", data=b"c" * 3000, mode=0o755, xattrs={"security.capability": images.CAPABILITY})
         images.add(t, "etc/link", images.S, linkname="../srv/version")
-        images.add(t, "etc/again", images.L, linkname="etc/caps")
+        images.add(t, "etc/owned", data=b"o" * 300, mode=0o6755, uid=7, gid=8)
+        images.add(t, "etc/again", images.L, linkname="etc/owned", mode=0o6755, uid=7, gid=8)
         images.add(t, "implied/below/file", data=b"x")
     return [base, files, images.tar(top)]
 
