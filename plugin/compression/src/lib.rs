@@ -19,6 +19,8 @@ pub const PEEK: usize = 4;
 
 /// Largest zstd window, in bytes, where nobody counts memory: 128 MiB, zstd's own default limit.
 const WINDOW: u64 = 128 << 20;
+/// The OCI media type of a layer that is not compressed.
+const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Compressed bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -35,11 +37,17 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The compression of a blob that begins with `start`. Told by the bytes, not by a media type, as containerd
-    /// does. Anything unknown is taken for a tar, whose reader will find out.
+    /// The compression of a layer of this media type that begins with `start`, by containerd's rule (core/images,
+    /// `DiffCompression`): OCI's type without a suffix means a tar, whatever it looks like; else the bytes tell.
+    pub fn of_layer(media_type: &str, start: &[u8]) -> Self {
+        if media_type == OCI_TAR { Self::Tar } else { Self::detect(start) }
+    }
+
+    /// The compression of a blob that begins with `start`. Told by the bytes, not by a media type. Anything unknown is
+    /// taken for a tar, whose reader will find out.
     pub fn detect(start: &[u8]) -> Self {
         match start {
-            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::Tar,
         }
@@ -107,6 +115,20 @@ mod tests {
         ] {
             assert_eq!(Compression::detect(start), compression, "{start:?}");
         }
+    }
+
+    #[test]
+    fn a_media_type_without_a_suffix_means_a_tar() {
+        let gzip = b"\x1f\x8b\x08\0";
+        for (kind, compression) in [
+            ("application/vnd.oci.image.layer.v1.tar", Compression::Tar),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Gzip),
+            // Old docker pushed compressed layers under this type.
+            ("application/vnd.docker.image.rootfs.diff.tar", Compression::Gzip),
+        ] {
+            assert_eq!(Compression::of_layer(kind, gzip), compression, "{kind}");
+        }
+        assert_eq!(Compression::detect(b"\x1f\x8b\x07\0"), Compression::Tar);
     }
 
     #[test]

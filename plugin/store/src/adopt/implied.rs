@@ -24,7 +24,7 @@ pub(crate) struct Attributes {
 type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// For each implied directory its attributes in the top-most of `parents` that has the path; `None` stands
-/// for containerd's default: 0755, owner root.
+/// for containerd's default: 0755, owner root, and the group that the kernel gives.
 pub(crate) fn resolve(
     parents: &[PathBuf],
     implied: &[Vec<u8>],
@@ -113,7 +113,9 @@ pub(crate) fn apply(
     for (path, attributes) in implied.iter().zip(wanted) {
         let full = join(fs, path);
         let dir = root.open_dir(path).map_err(at("open", &full))?;
-        write(&dir, attributes.as_ref()).map_err(at("set attributes of", &full))?;
+        let group = if attributes.is_some() { Ok(0) } else { group_of_parent(&root, path) };
+        let written = group.and_then(|group| write(&dir, attributes.as_ref(), group));
+        written.map_err(at("set attributes of", &full))?;
         if sync {
             // The first sync writes the journal, the others find little to do; but not too many open files.
             changed.push(dir);
@@ -129,8 +131,16 @@ fn sync_all(dirs: &mut Vec<Dir>, fs: &Path) -> Result<(), StoreError> {
     dirs.drain(..).try_for_each(|dir| dir.sync()).map_err(at("sync directories of", fs))
 }
 
-fn write(dir: &Dir, attributes: Option<&Attributes>) -> io::Result<()> {
-    let (uid, gid, mode) = attributes.map_or((0, 0, 0o755), |found| (found.uid, found.gid, found.mode));
+/// The group that mkdir(2) gives a new directory at `path`: that of a parent with the setgid bit.
+fn group_of_parent(root: &Dir, path: &[u8]) -> io::Result<u32> {
+    let above = path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at)).unwrap_or_default();
+    let parent = Metadata::from(&root.open_dir(above)?.status()?);
+    Ok(if parent.mode & 0o2000 == 0 { 0 } else { parent.gid })
+}
+
+/// `group` is for a directory without attributes.
+fn write(dir: &Dir, attributes: Option<&Attributes>, group: u32) -> io::Result<()> {
+    let (uid, gid, mode) = attributes.map_or((0, group, 0o755), |found| (found.uid, found.gid, found.mode));
     dir.set_owner_and_mode(uid, gid, mode)?;
     let (have, none) = (read_xattrs(dir)?, Xattrs::new());
     let want = attributes.map_or(&none, |found| &found.xattrs);

@@ -118,6 +118,8 @@ fn implied_directories_look_like_those_below() {
     assert_eq!(look(&fs.join("srv")), (0o711, 5, 2_000_000));
     assert_eq!(look(&fs.join("srv/data")), (0o2770, 5, 1_000_000));
     assert_eq!((look(&fs.join("srv/data/deep")).0, look(&fs.join("srv/data/deep")).1), (0o755, 0));
+    let group = |path: &Path| path.symlink_metadata().unwrap().gid();
+    assert_eq!(group(&fs.join("srv/data/deep")), 5, "of a parent with the setgid bit");
     let mut value = [0; 8];
     assert_eq!(rustix::fs::getxattr(fs.join("srv/data"), "user.x", &mut value).unwrap(), 1);
     assert!(rustix::fs::getxattr(fs.join("srv/data"), "trusted.x", &mut value).is_err());
@@ -126,6 +128,7 @@ fn implied_directories_look_like_those_below() {
     assert_ne!(on_b.dir, on_a.dir, "other attributes need another directory");
     let twin = temp.dir.path().join("snapshots").join(on_b.dir.to_string()).join("fs");
     assert_eq!(look(&twin.join("srv/data")), (0o700, 6, 1_000_000));
+    assert_eq!(group(&twin.join("srv/data/deep")), 0);
     assert_eq!(look(&fs.join("srv/data")), (0o2770, 5, 1_000_000), "the first is untouched");
     let inode = |fs: &Path| fs.join("srv/data/deep/f").symlink_metadata().unwrap().ino();
     assert_eq!(inode(&twin), inode(&fs), "files are shared");

@@ -118,8 +118,10 @@ impl Store {
     pub(crate) fn mountable(&self, snapshot: Snapshot, parents: Vec<PathBuf>) -> Mountable {
         let layout = &self.inner.layout;
         let all = parents.len();
-        let mut parents = distinct(visible(parents));
-        if snapshot.kind == Kind::View && parents.len() == 1 && all > 1 {
+        let visible = visible(parents);
+        let cut = visible.len() < all;
+        let mut parents = distinct(visible);
+        if snapshot.kind == Kind::View && parents.len() == 1 && cut {
             // A bind mount of the layer alone would show overlay's mark on its root: the view's own directory is empty.
             parents.push(layout.fs(snapshot.dir));
         }
