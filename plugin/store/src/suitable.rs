@@ -69,6 +69,9 @@ fn advice(filesystem: &str, lack: Lack) -> &'static str {
         ("ext4" | "f2fs", Lack::Mounting | Lack::Case) => {
             "it is probably made with `-O casefold`, which overlayfs does not take: choose a root on a filesystem without"
         }
+        ("overlay", _) => {
+            "layers cannot lie on overlayfs itself: choose a root on a local disk with ext4, xfs or btrfs; in a container, on a volume"
+        }
         _ => "choose a root on a local disk with ext4, xfs or btrfs",
     }
 }
