@@ -12,6 +12,9 @@ HEAD = """# Compatibility with containerd
 Every case of `integration/cases`, as it ended with the overlayfs snapshotter of containerd %s, and with us under containerd 2.4.
 `integration/cases/run --table` wrote this; do not edit it.
 
+Trees are compared entry by entry: type, mode, owner, size, content, time, extended attributes, device numbers, targets, hard
+links. Only times of directories that no entry of a tar describes are left out: containerd's are those of its unpack.
+
 A dash stands where a case is not about a pull through containerd alone: it is about our own commands, another client, or a
 node of its own. What ours showed:
 

@@ -56,7 +56,7 @@ ROWS = [
         "toc", "files_come_out_in_blob_order_and_never_overlap", P + "toc/src/build.rs",
         "&& a.range.end > b.range.start", "&& a.range.end > b.range.start + u64::MAX / 2"),
     Row(AUTHOR, "annotations that point outside the blob", "positions are checked against the manifest's size",
-        "toc", "accepted_positions_lie_inside_the_blob", P + "toc/src/annotations.rs",
+        "toc", "unsound_annotations_are_plain_with_a_reason", P + "toc/src/annotations.rs",
         "if frame.offset < FRAME_HEADER || end.is_none_or(|end| end > blob_size) {", "if frame.offset < FRAME_HEADER {"),
 
     # ------------------------------------------------------------ image author: memory and time
