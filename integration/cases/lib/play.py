@@ -123,12 +123,25 @@ def compare(ref, image, at=None, want=None, told=(), tree=True, **how):
     control = at.pull(ref, CONTROL, **how)
     controls = {at.version: control} | {version: node(version).pull(ref, CONTROL, **how) for version in more_versions(at)}
     said = [*told, *at.warnings(mark), *([] if ours else [ours.text])]
-    mine, its = (at.tree(ref, which) if pulled and tree else None for which, pulled in ((OURS, ours), (CONTROL, control)))
+    mine, its = (tree_of(at, ref, which, pulled and tree) for which, pulled in ((OURS, ours), (CONTROL, control)))
+    if isinstance(mine, lab.Failure) or isinstance(its, lab.Failure):
+        # containerd took something for the image that is none, and says that the pull went well.
+        both = isinstance(mine, lab.Failure) and isinstance(its, lab.Failure)
+        return Seen("same" if both else "wrong", "it cannot be mounted: ours: %s | overlayfs: %s" % tuple(
+            short(str(tree)) if isinstance(tree, lab.Failure) else "it can" for tree in (mine, its))), None, None
     seen = judge(ours, control, mine, its, want)
     seen.controls = {version: "pulls" if pulled else "refuses" for version, pulled in controls.items()}
     if ours.handed_over:
         seen.text += " [%s]" % short("; ".join(at.warnings(mark)) or "no warning says why", 300)
     return blame(seen, said), mine, its
+
+
+def tree_of(at, ref, which, wanted):
+    """The image's tree, None if it is not wanted, or why it cannot be mounted."""
+    try:
+        return at.tree(ref, which) if wanted else None
+    except lab.Failure as failure:
+        return failure
 
 
 def more_versions(at):

@@ -42,8 +42,8 @@ def by_nerdctl(name, title, client, expected):
             return of_clients(image, mine, control, at.holds(image.layers[0], "nerdctl-" + OURS))
 
 
-by_nerdctl("ca", "a CA in /etc/docker/certs.d, nerdctl pull", False, PULLED)
-by_nerdctl("client", "a CA and a client's certificate in /etc/docker/certs.d, nerdctl pull", True, PULLED + ("refused",))
+by_nerdctl("ca", "a CA in /etc/docker/certs.d, nerdctl pull (which does not look there)", False, PULLED + ("refused",))
+by_nerdctl("client", "a CA and a client's certificate in /etc/docker/certs.d, nerdctl pull (the same)", True, PULLED + ("refused",))
 
 
 @case("certsd-docker-ctr", "a CA in /etc/docker/certs.d, ctr --hosts-dir", PULLED)
