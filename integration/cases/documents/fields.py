@@ -6,11 +6,11 @@ from lib.rawtar import file, layer
 from .commands import play, seen
 
 
-def fields(name, title, edit, layers=1, expected="same"):
-    """An image whose documents are changed by `edit(manifest, config)`."""
+def fields(name, title, edit, layers=1, expected="same", allowed=()):
+    """An image whose documents are changed by `edit(manifest, config)`; `allowed`: commands of ours that may refuse it."""
     @case("fields-" + name, title, expected)
     def _():
-        return seen(play([Image(*(layer(file(b"f", b"x")) for _ in range(layers)), edit=edit)]))
+        return seen(play([Image(*(layer(file(b"f", b"x")) for _ in range(layers)), edit=edit)]), allowed=allowed)
 
 
 def without_layers(layers, diff_ids):
@@ -70,13 +70,16 @@ fields("annotations-empty", "annotations {}", set_in("manifest", annotations={})
 fields("subject-null", "a subject of null", set_in("manifest", subject=None))
 fields("unknown-keys", "a manifest with keys that nobody knows", set_in("manifest", x=[{"y": None}]))
 fields("layer-nulls", "a layer whose annotations and urls are null", set_in("layer", annotations=None, urls=None))
-fields("layer-urls", "a layer with urls", set_in("layer", urls=["https://elsewhere.test/x"]))
+fields("layer-urls", "a layer with urls", set_in("layer", urls=["https://elsewhere.test/x"]), expected=("same", "ours"))
 fields("layer-platform", "a layer with a platform of null", set_in("layer", platform=None))
 fields("layer-data", "a layer with `data`", set_in("layer", data="aGVsbG8="))
-fields("layer-type", "a layer without a media type", set_in("layer", mediaType=...), expected=("same", "refused"))
-fields("layer-type-unknown", "a layer of a media type that nobody knows", set_in("layer", mediaType="application/vnd.example"), expected=("same", "refused"))
-fields("layer-type-suffix", "a layer with an unknown compression in its media type", set_in("layer", mediaType="application/vnd.oci.image.layer.v1.tar+br"), expected=("same", "refused"))
-fields("layer-nondistributable", "a layer that must not be distributed", set_in("layer", mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"))
+fields("layer-type", "a layer without a media type", set_in("layer", mediaType=...), expected=("same", "refused"), allowed=("pull",))
+fields("layer-type-unknown", "a layer of a media type that nobody knows", set_in("layer", mediaType="application/vnd.example"), expected=("same", "refused"),
+       allowed=("pull",))
+fields("layer-type-suffix", "a layer with an unknown compression in its media type", set_in("layer", mediaType="application/vnd.oci.image.layer.v1.tar+br"),
+       expected=("same", "refused", "ours"), allowed=("pull",))
+fields("layer-nondistributable", "a layer that must not be distributed", set_in("layer", mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+       allowed=("pull",))
 fields("empty-layers-in-history", "a history longer than the layers", lambda manifest, config: config.update(
     history=[{"created_by": "a", "empty_layer": True}] * 5 + config["history"]))
 
@@ -100,4 +103,4 @@ def _():
     def edit(manifest, config):
         manifest["artifactType"] = "application/vnd.example.sbom"
         manifest["layers"][0]["mediaType"] = "application/json"
-    return seen(play([Image(b'{"a":1}', packed=[b'{"a":1}'], edit=edit)]))
+    return seen(play([Image(b'{"a":1}', packed=[b'{"a":1}'], edit=edit)]), allowed=("pull",))

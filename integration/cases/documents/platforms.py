@@ -4,7 +4,7 @@ from lib.play import case, command, common, pull_to
 from lib.rawtar import file, layer
 from lib.registry import Registry
 
-from .commands import Run, play, seen, through_containerd
+from .commands import CONVERT, DOCUMENTS, Run, play, seen, through_containerd
 
 AMD, ARM = {"architecture": "amd64", "os": "linux"}, {"architecture": "arm64", "os": "linux"}
 NONE = object()
@@ -28,7 +28,7 @@ def platforms(name, title, amd, arm, platform=None, files=RIGHT, expected="same"
             if said is not NONE:
                 entry["platform"] = said
             entries.append(entry)
-        return seen(play([mine, other], index_of(*entries), platform, files))
+        return seen(play([mine, other], index_of(*entries), platform, files), DOCUMENTS + CONVERT)
 
 
 platforms("ordinary", "an index with platforms", AMD, ARM)
@@ -105,12 +105,12 @@ def beside(name, title, *entries, expected="same"):
         # What BuildKit calls an attestation has a platform unknown/unknown.
         unknown = {**mine.descriptor(platform=False), "platform": {"architecture": "unknown", "os": "unknown"}}
         filled = [unknown if entry == "attestation" else mine.descriptor() if entry == "mine" else entry for entry in entries]
-        return seen(play([mine], index_of(*filled), files=RIGHT))
+        return seen(play([mine], index_of(*filled), "linux/amd64", RIGHT), DOCUMENTS + CONVERT)
 
 
 THING = {"mediaType": "application/vnd.example.thing", "digest": sha(b"zz"), "size": 2}
 beside("thing", "an entry of an unknown media type without a platform, first", THING, "mine", "attestation", expected=("same", "ours"))
-beside("thing-last", "the same, last", "mine", THING)
+beside("thing-last", "the same, last", "mine", THING, expected=("same", "ours"))
 beside("attestation", "an attestation", "attestation", "mine")
 beside("absent", "an entry of another platform that is not there", {"mediaType": MANIFEST, "digest": sha(b"a"), "size": 9, "platform": ARM}, "mine", expected=("same", "ours"))
 beside("artifact-type", "an entry with an artifactType", {**THING, "mediaType": MANIFEST, "artifactType": "application/x", "platform": ARM}, "mine", expected=("same", "ours"))
@@ -120,10 +120,10 @@ beside("annotations-null", "an entry whose annotations and urls are null", {**TH
 @case("platforms-empty-index", "an index without manifests", "refused")
 def _():
     mine, _ = two()
-    return seen(play([mine], index_of()))
+    return seen(play([mine], index_of()), DOCUMENTS + CONVERT)
 
 
 @case("platforms-null-index", "an index whose manifests are null", "refused")
 def _():
     mine, _ = two()
-    return seen(play([mine], b'{"schemaVersion":2,"mediaType":"%s","manifests":null}' % INDEX.encode()))
+    return seen(play([mine], b'{"schemaVersion":2,"mediaType":"%s","manifests":null}' % INDEX.encode()), DOCUMENTS + CONVERT)

@@ -44,7 +44,9 @@ def helper(name, title, body, env=None, wrap=(), script=None, says=None, found=T
     @case("helpers-" + name, title, "refused" if says else "ok")
     def _():
         made = Helper(body, script)
-        done = made.pull({"PATH": (made.where + "/bin:" if found else "") + PATH, **(env or {})}, wrap)
+        if not found:
+            os.remove(made.program)
+        done = made.pull({"PATH": made.where + "/bin:" + PATH, **(env or {})}, wrap)
         said = done.error + " " + done.out
         if not done.code:
             return Seen("ok")

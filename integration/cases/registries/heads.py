@@ -68,7 +68,8 @@ destination("put-200", "PUT of blobs and manifests: 200 instead of 201",
             lambda q, r, s: changed(r, q, lambda a: Answer(200, a.headers) if a.status == 201 else None) if q.method == "PUT" else None)
 destination("put-204", "PUT of blobs: 204", lambda q, r, s: changed(r, q, lambda a: Answer(204, {NO_LENGTH: "1"}) if a.status == 201 else None)
             if q.method == "PUT" and "/uploads/" in q.path else None)
-destination("post-200", "POST of an upload: 200 instead of 202", lambda q, r, s: changed(r, q, lambda a: Answer(200, a.headers)) if q.method == "POST" else None)
+destination("post-200", "POST of an upload: 200 instead of 202, which others refuse, too",
+            lambda q, r, s: changed(r, q, lambda a: Answer(200, a.headers)) if q.method == "POST" else None, right=("ok", "refused"))
 destination("location-query", "an upload's Location with a query", lambda q, r, s: changed(r, q, lambda a: Answer(202, {"Location": a.headers["Location"] + "?_state=a%2Fb"}))
             if q.method == "POST" else None)
 destination("location-absolute", "an upload's Location with the host", lambda q, r, s: changed(r, q, lambda a: Answer(202, {"Location": r.url + a.headers["Location"]}))

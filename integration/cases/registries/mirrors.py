@@ -73,8 +73,8 @@ mirror("closes", "the connection is closed", lambda asked: Answer(0))
 mirror("closes-for-layers", "the connection is closed for layers", lambda asked: Answer(0) if asked.layer else None)
 mirror("login", "a redirect to a page", lambda asked: page(asked) if asked.path.startswith("/login") else Answer(302, {"Location": "/login?next=" + asked.path}))
 mirror("loop", "redirects without an end", lambda asked: Answer(302, {"Location": asked.path + "?again"}))
-mirror("wrong-manifest", "another image's manifest", lambda asked: Answer(200, {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}, small().manifest)
-       if "/manifests/" in asked.path else None)
+mirror("wrong-manifest", "another image's manifest for a digest", lambda asked: Answer(200, {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}, small().manifest)
+       if "/manifests/sha256:" in asked.path else None)
 mirror("json", "JSON of an error with status 200", lambda asked: Answer(200, {"Content-Type": "application/json"}, b'{"errors":[{"code":"DENIED"}]}'))
 
 

@@ -16,9 +16,10 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(rename = "Username", default)]
+    // docker reads keys in any case.
+    #[serde(rename = "Username", alias = "username", alias = "USERNAME", default)]
     username: String,
-    #[serde(rename = "Secret")]
+    #[serde(rename = "Secret", alias = "secret", alias = "SECRET")]
     secret: SecretString,
 }
 
