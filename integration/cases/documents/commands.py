@@ -76,8 +76,10 @@ def seen(played, spared=DOCUMENTS, allowed=()):
         outcome = "wrong" if failed else "same"
     elif set(run.ended) - set(spared) <= set(run.failed()):
         outcome = "refused"
+    elif set(failed) - {"containerd"}:
+        outcome = "wrong"
     else:
-        outcome = "wrong" if set(failed) - {"containerd"} else "ours"
+        outcome = "refused" if "pull" in run.failed() else "ours"
     went = sorted(set(run.ended) - set(run.failed()))
     text += " | without an error: %s | overlayfs: %s" % (", ".join(went), "pulls it" if control else short(control.text))
     return blame(Seen(outcome, text, controls), list(run.failed().values()))

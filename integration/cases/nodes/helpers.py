@@ -59,8 +59,7 @@ READ_ONLY = ("unshare", "-m", "sh", "-c", 'mount --bind /root /root && mount -o 
 helper("plain", "a helper that needs nothing", "")
 helper("no-home", "a helper that needs HOME, and systemd set none", '[ -n "$HOME" ] || { echo "HOME is not set" >&2; exit 1; }; [ -d "$HOME" ] || exit 1')
 helper("no-home-shell", "a helper that writes below HOME, and systemd set none", 'set -eu; mkdir -p "$HOME/.cache-of-a-helper"; rmdir "$HOME/.cache-of-a-helper"')
-helper("read-only-home", "a helper that writes below HOME, which is read-only", 'mkdir -p "$HOME/.ecr-case" || { echo "cannot write" >&2; exit 1; }', {"HOME": "/root"}, READ_ONLY,
-       says=("read-only",))
+helper("read-only-home", "a helper that writes below HOME, which is read-only", 'mkdir -p "$HOME/.ecr-case" || { echo "cannot write" >&2; exit 1; }', {"HOME": "/root"}, READ_ONLY)
 helper("slow", "a helper that takes two seconds", "sleep 2")
 helper("noisy", "a helper that writes to standard error and does well", "echo warning >&2")
 helper("stdout-error", "a helper that prints its error on standard output, as docker's do", 'echo "credentials not found in native keychain"; exit 1', {"HOME": "/tmp"}, says=("docker login",))
