@@ -145,6 +145,8 @@ def checks(lab, registry):
                 said = lines(node, mark, "layer handed over: containerd downloads it")
                 expect("not one line but %d: %s" % (len(said), said), len(said) == 1 and "certificate" in said[0]["error"])
                 works(node, at(unknown, of))
+                # The other one has the same chains.
+                node.ctr("images", "rm", "--sync", at(unknown, of))
         finally:
             node.stop()
 

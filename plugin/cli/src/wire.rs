@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chunked_proto::chunked::control::v1 as api;
 use chunked_store::{
-    Cleaned, Counts, Held, LayerInfo, Problem, Prune, Store, StoreError, Verified, VerifyOptions, Watch,
+    Cleaned, Counts, Held, LayerInfo, Problem, Prune, Repairer, Store, StoreError, Verified, VerifyOptions, Watch,
 };
 use tokio::sync::mpsc;
 
@@ -97,17 +97,19 @@ fn layer(layer: LayerInfo) -> api::StoreLayer {
     }
 }
 
-/// Starts a verification. It ends when the receiver is dropped.
+/// Starts a verification, which ends when the receiver is dropped. `repairer` pulls damaged layers again.
 pub(crate) fn verify(
     store: &Arc<Store>,
     request: api::StoreVerifyRequest,
+    mut repairer: Option<Box<dyn Repairer + Send>>,
 ) -> mpsc::Receiver<Result<api::StoreVerifyEvent, StoreError>> {
     let (sender, receiver) = mpsc::channel(64);
     let store = Arc::clone(store);
     tokio::task::spawn_blocking(move || {
         let options = VerifyOptions { contents: request.contents, repair: request.repair };
         let mut events = Events { sender, told: Instant::now() };
-        let last = store.verify(options, &mut events);
+        let repairer = repairer.as_deref_mut().map(|repairer| repairer as &mut dyn Repairer);
+        let last = store.verify_with(options, &mut events, repairer);
         let last = last.map(|done| event(api::store_verify_event::Event::Done(verified(&done))));
         // Nobody listens any more: then nobody wants to know.
         let _ = events.sender.blocking_send(last);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use chunked_core::Digest;
 use chunked_core::labels::SNAPSHOT_REF;
 use rusqlite::{Connection, params};
 
@@ -22,6 +23,14 @@ pub(crate) fn is_damaged(db: &Connection, id: u64) -> Result<bool, StoreError> {
 pub(crate) fn all(db: &Connection) -> Result<Vec<u64>, StoreError> {
     let mut statement = db.prepare("SELECT id FROM layers WHERE damaged <> 0 ORDER BY id")?;
     let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those of one DiffID.
+pub(crate) fn of(db: &Connection, diff_id: &Digest) -> Result<Vec<u64>, StoreError> {
+    let mut statement =
+        db.prepare("SELECT id FROM layers WHERE diff_id = ?1 AND damaged <> 0 ORDER BY id")?;
+    let rows = statement.query_map([diff_id.as_bytes()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

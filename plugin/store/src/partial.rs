@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use chunked_core::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::damage;
 use crate::error::{StoreError, at};
 use crate::held::Held;
 use crate::layout::Layout;
@@ -39,7 +40,7 @@ struct Marker {
     diff_id: Digest,
 }
 
-/// An unfinished tree of a layer.
+/// An unfinished tree of a layer, or a damaged one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partial {
     /// Its number, which no layer has.
@@ -51,8 +52,11 @@ pub struct Partial {
 }
 
 impl Store {
-    /// Unfinished trees of the layer `diff_id`, youngest first.
+    /// Unfinished trees of the layer `diff_id`, youngest first, and damaged ones that are used.
     pub fn partials(&self, diff_id: &Digest) -> Vec<Partial> {
+        let damaged = self.inner.database.read(|db| damage::of(db, diff_id)).unwrap_or_default();
+        let damaged =
+            damaged.into_iter().map(|id| Partial { id, fs: self.inner.layout.fs(id), settled: true });
         let all = list(&self.inner.layout).unwrap_or_default();
         all.into_iter()
             .filter(|tree| tree.diff_id == *diff_id)
@@ -60,6 +64,7 @@ impl Store {
                 let settled = tree.begun < self.inner.opened;
                 Some(Partial { id: tree.id?, fs: tree.dir.join("fs"), settled })
             })
+            .chain(damaged)
             .collect()
     }
 

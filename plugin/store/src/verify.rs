@@ -17,6 +17,7 @@ use crate::indexer::Pace;
 use crate::layer::{LayerId, LayerPin, NewChunk, NewFile};
 use crate::list::List;
 use crate::looks;
+use crate::mend::Repairer;
 use crate::origins::LOCAL;
 use crate::proof::{self, Finding};
 use crate::rows;
@@ -82,8 +83,21 @@ impl Store {
     /// # Errors
     /// When the database or the disk cannot be read at all; what is merely wrong is told to `watch`.
     pub fn verify(&self, options: VerifyOptions, watch: &mut dyn Watch) -> Result<Verified, StoreError> {
-        let mut run =
-            Run { inner: &self.inner, options, watch, so_far: Verified::default(), told: HashSet::new() };
+        self.verify_with(options, watch, None)
+    }
+
+    /// The same; with `options.repair`, damaged layers in use are pulled again by `repairer` and mended in place.
+    ///
+    /// # Errors
+    /// As [`Store::verify`].
+    pub fn verify_with<'a>(
+        &'a self,
+        options: VerifyOptions,
+        watch: &'a mut dyn Watch,
+        repairer: Option<&'a mut (dyn Repairer + 'a)>,
+    ) -> Result<Verified, StoreError> {
+        let (so_far, told) = (Verified::default(), HashSet::new());
+        let mut run = Run { inner: &self.inner, options, watch, repairer, so_far, told };
         match run.all() {
             Ok(()) | Err(Stop::Asked) => Ok(run.so_far),
             Err(Stop::Failed(error)) => Err(error),
@@ -106,6 +120,7 @@ struct Run<'a> {
     inner: &'a Arc<Inner>,
     options: VerifyOptions,
     watch: &'a mut dyn Watch,
+    repairer: Option<&'a mut (dyn Repairer + 'a)>,
     so_far: Verified,
     /// Layers that were reported as damaged.
     told: HashSet<u64>,
@@ -150,7 +165,15 @@ impl Run<'_> {
                     "it was found damaged; nobody used it any more, it is gone now".into(),
                     true,
                 )?;
+            } else if self.options.repair
+                && let Some(Ok(files)) = self.mend(id)?
+            {
+                let text = format!("it was found damaged; pulled again, {files} files were put in place");
+                self.problem(id, what, text, true)?;
             } else {
+                if self.options.repair {
+                    self.inner.outlaw(id)?;
+                }
                 self.problem(id, what, format!("it was found damaged; {OUTLAW}"), false)?;
             }
         }
@@ -373,8 +396,15 @@ impl Run<'_> {
                     true,
                 );
             }
+            let mended = self.mend(id)?;
+            if let Some(Ok(files)) = mended {
+                let text = format!("{damage}; pulled again, {files} files were put in place");
+                return self.problem(id, what, text, true);
+            }
             self.inner.outlaw(id)?;
-            let text = format!("{damage}; {OUTLAW}");
+            let why =
+                mended.and_then(Result::err).map(|reason| format!("; it cannot be pulled again ({reason})"));
+            let text = format!("{damage}{}; {OUTLAW}", why.unwrap_or_default());
             return self.problem(id, what, text, false);
         }
         let text = format!(
@@ -382,6 +412,20 @@ impl Run<'_> {
              pull again"
         );
         self.problem(id, what, text, false)
+    }
+
+    /// Mends a layer in use, if somebody can pull it again, and looks at it once more.
+    fn mend(&mut self, id: u64) -> Result<Option<Result<u64, String>>, Stop> {
+        let Some(repairer) = self.repairer.as_deref_mut() else { return Ok(None) };
+        let files = match self.inner.mend(id, repairer)? {
+            Ok(files) => files,
+            Err(reason) => return Ok(Some(Err(reason))),
+        };
+        // What is not in its files is not mended.
+        Ok(Some(match self.layer(id)? {
+            None => Ok(files),
+            Some(damage) => Err(format!("its files are right now, but {damage}")),
+        }))
     }
 
     fn is_local(&self, id: u64) -> bool {
@@ -407,7 +451,7 @@ impl Run<'_> {
 
 impl Inner {
     /// Drops a layer's row and directory if no snapshot uses it and nobody has it pinned.
-    fn drop_layer(&self, id: u64) -> Result<bool, StoreError> {
+    pub(crate) fn drop_layer(&self, id: u64) -> Result<bool, StoreError> {
         let unused = self.unused()?.into_iter().find(|layer: &Unused| layer.id == id);
         let Some(unused) = unused else { return Ok(false) };
         let dropped = self.drop_rows(&[unused])?.contains(&id);

@@ -4,6 +4,7 @@ mod cause;
 mod control;
 mod handed;
 mod remote;
+mod repair;
 mod socket;
 mod stored;
 

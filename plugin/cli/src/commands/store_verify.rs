@@ -24,7 +24,7 @@ pub(crate) async fn run(command: StoreVerify) -> Result<()> {
             // Rows that a crash kept out of the index are no news here.
             let indexed = std::sync::Arc::clone(&store);
             tokio::task::spawn_blocking(move || indexed.complete_index()).await??;
-            let events = ReceiverStream::new(wire::verify(&store, request));
+            let events = ReceiverStream::new(wire::verify(&store, request, None));
             watch(events.map(|event| Ok(event?)), json).await?
         }
     };

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
+use super::repair::Again;
 use crate::wire;
 
 struct Service {
@@ -87,7 +88,8 @@ impl Control for Service {
         &self,
         request: Request<api::StoreVerifyRequest>,
     ) -> Result<Response<Self::StoreVerifyStream>, Status> {
-        let events = wire::verify(&self.store, request.into_inner());
+        let repairer = Again::new(Arc::clone(&self.containerd), self.engine.clone());
+        let events = wire::verify(&self.store, request.into_inner(), Some(Box::new(repairer)));
         let events = ReceiverStream::new(events).map(|event| event.map_err(failed));
         Ok(Response::new(Box::pin(events)))
     }
