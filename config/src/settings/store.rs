@@ -31,6 +31,16 @@ pub struct Store {
     /// unused layers go although they are within their limits.
     #[serde(deserialize_with = "value::count::<0, 90, _>")]
     pub keep_free_percent: usize,
+    /// Time from one reading of the whole store to the next, which finds and repairs what has rotted: up to 365 days; 0
+    /// means never.
+    #[serde(
+        deserialize_with = "value::duration::<0, 31_536_000_000, _>",
+        serialize_with = "value::show_duration"
+    )]
+    pub scrub: Duration,
+    /// Bytes per second that it reads, at the lowest priority: up to 1 TiB; 0 means as fast as it goes.
+    #[serde(deserialize_with = "value::size::<0, 0x100_0000_0000, _>", serialize_with = "value::show_size")]
+    pub scrub_rate: u64,
 }
 
 impl Default for Store {
@@ -40,6 +50,8 @@ impl Default for Store {
             unused_bytes: 10 << 30,
             unused_inodes: 1_000_000,
             keep_free_percent: 20,
+            scrub: Duration::from_secs(30 * 86_400),
+            scrub_rate: 32 << 20,
         }
     }
 }

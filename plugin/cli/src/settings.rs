@@ -13,6 +13,7 @@ use chunked_snapshot::Fallback;
 use chunked_store::{Keep, StoreOptions};
 
 use crate::args::{Common, Registries};
+use crate::commands::serve::scrub;
 use crate::logging;
 
 /// The settings of a command for a person, who is told of warnings and errors unless `--log-level` asks for more; starts
@@ -127,6 +128,11 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         domains: domains(settings),
         host: Some(HostIndex::new(&settings.root, host(settings))),
     }
+}
+
+/// When and how fast the daemon reads the store.
+pub(crate) fn scrub(settings: &Settings) -> scrub::Schedule {
+    scrub::Schedule { interval: settings.store.scrub, rate: settings.store.scrub_rate }
 }
 
 /// What becomes of layers that we cannot make.

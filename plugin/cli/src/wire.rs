@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chunked_proto::chunked::control::v1 as api;
 use chunked_store::{
-    Cleaned, Counts, Held, LayerInfo, Problem, Prune, Repairer, Store, StoreError, Verified, VerifyOptions, Watch,
+    Cleaned, Counts, Held, LayerInfo, Problem, Prune, Repairer, Store, StoreError, Verified, VerifyOptions,
+    Watch,
 };
 use tokio::sync::mpsc;
 
@@ -147,7 +148,7 @@ fn event(event: api::store_verify_event::Event) -> api::StoreVerifyEvent {
     api::StoreVerifyEvent { event: Some(event) }
 }
 
-fn verified(verified: &Verified) -> api::StoreVerified {
+pub(crate) fn verified(verified: &Verified) -> api::StoreVerified {
     api::StoreVerified {
         layers: verified.layers,
         files: verified.files,

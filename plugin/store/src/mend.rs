@@ -66,8 +66,8 @@ impl Inner {
             Ok(pin) => self.replace_files(id, pin).map_err(|error| error.to_string()),
             Err(reason) => Err(reason.clone()),
         };
-        let good = suspended.into_iter().filter(|other| *other != id || result.is_ok()).collect();
-        self.resume(good)?;
+        let good: Vec<u64> = suspended.into_iter().filter(|other| *other != id || result.is_ok()).collect();
+        self.resume(&good)?;
         if let Ok(pin) = pulled {
             let number = pin.id().get();
             drop(pin);
@@ -94,10 +94,10 @@ impl Inner {
     }
 
     /// Undoes [`Inner::suspend`], and what [`Inner::outlaw`] did before.
-    fn resume(&self, ids: Vec<u64>) -> Result<(), StoreError> {
+    fn resume(&self, ids: &[u64]) -> Result<(), StoreError> {
         let rows = self.database.write(|db| {
             let mut back = Vec::new();
-            for id in ids {
+            for id in ids.iter().copied() {
                 db.execute(
                     "UPDATE layers SET damaged = 0 WHERE id = ?1 AND damaged = ?2",
                     params![id, IN_WORK],
@@ -114,7 +114,7 @@ impl Inner {
         for row in rows {
             let dir = self.layout.snapshot(row.id);
             if !dir.join(marker::LAYER).exists() {
-                marker::write(&dir, &row)?;
+                marker::write(&dir, &row, self.options.sync)?;
             }
             Arc::make_mut(&mut self.layers.write()).insert(row.id, row.origins.clone());
             self.index.take_in(&self.layout, row.id);

@@ -75,6 +75,10 @@ pub trait Watch {
     fn progress(&mut self, so_far: &Verified) -> bool;
     /// Called for each problem.
     fn problem(&mut self, problem: &Problem) -> bool;
+    /// Called whenever so many bytes were read. May rest.
+    fn read(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 impl Store {
@@ -371,7 +375,10 @@ impl Run<'_> {
         if !self.options.contents || len != listed.size {
             return proof::compare(&file, listed, (listed.digest, len), [], marked);
         }
-        let (found, read) = tree::digest(&mut file, |_| Ok(()))?;
+        let (found, read) = tree::digest(&mut file, |bytes| {
+            self.watch.read(bytes.len() as u64);
+            Ok(())
+        })?;
         self.so_far.bytes += read;
         proof::compare(&file, listed, (found, read), chunks, marked)
     }

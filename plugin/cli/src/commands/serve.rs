@@ -5,6 +5,7 @@ mod control;
 mod handed;
 mod remote;
 mod repair;
+pub(crate) mod scrub;
 mod socket;
 mod stored;
 
@@ -23,6 +24,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
+use self::repair::Again;
+use self::scrub::Scrub;
 use crate::args::Serve;
 use crate::{logging, settings};
 
@@ -62,7 +65,9 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     };
     let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, options);
     let host = HostIndex::new(&settings.root, settings::host(&settings));
-    let control = control::service(store, engine, containerd, host, handed_over);
+    let repairer = Again::new(Arc::clone(&containerd), engine.clone());
+    let scrub = Scrub::start(Arc::clone(&store), settings::scrub(&settings), repairer)?;
+    let control = control::service(store, engine, containerd, host, handed_over, scrub.shown());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(snapshots)
@@ -86,7 +91,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     }
     drop(socket);
     // Waits for their threads.
-    tokio::task::spawn_blocking(move || drop((indexer, cleaner))).await?;
+    tokio::task::spawn_blocking(move || drop((indexer, cleaner, scrub))).await?;
     Ok(())
 }
 

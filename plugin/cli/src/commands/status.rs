@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use chunked_proto::chunked::control::v1::{HandOvers, HostStatus, LayersRequest, Phase, StatusRequest};
+use chunked_proto::chunked::control::v1::{
+    HandOvers, HostStatus, LayersRequest, Phase, ScrubStatus, StatusRequest, StoreVerified,
+};
 use serde_json::json;
 
 use crate::args::Status;
@@ -18,6 +20,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     let store = status.store.unwrap_or_default();
     let host = status.host.unwrap_or_default();
     let handed_over = status.handed_over.unwrap_or_default();
+    let scrub = status.scrub.unwrap_or_default();
     if command.json {
         let jobs: Vec<_> = jobs
             .iter()
@@ -36,6 +39,11 @@ pub(crate) async fn run(command: Status) -> Result<()> {
             "indexed_chunks": store.indexed_chunks, "layer_inodes": store.layer_inodes,
             "unused_inodes": store.unused_inodes, "partial": wire::held_as_json(store.partial),
             "trash": wire::held_as_json(store.trash), "jobs": jobs,
+            "scrub": {
+                "interval": scrub.interval, "running": scrub.running.as_ref().map(verified),
+                "last": scrub.last.as_ref().map(verified),
+                "finished": scrub.finished_at.as_ref().map(|time| time.seconds),
+            },
             "handed_over": handed_over.by_reason.iter().collect::<BTreeMap<_, _>>(),
             "last_handed_over": handed_over.last.as_ref().map(|last| json!({
                 "at": last.at.as_ref().map(|time| time.seconds), "reason": last.reason, "image": last.image,
@@ -67,6 +75,7 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     );
     wire::besides(&store).iter().for_each(|line| println!("{line}"));
     println!("{}", host_line(&host));
+    println!("{}", scrub_line(&scrub));
     print_handed_over(&handed_over);
     for job in jobs {
         println!(
@@ -78,6 +87,34 @@ pub(crate) async fn run(command: Status) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn verified(verified: &StoreVerified) -> serde_json::Value {
+    json!({
+        "layers": verified.layers, "files": verified.files, "bytes": verified.bytes,
+        "problems": verified.problems, "repaired": verified.repaired,
+    })
+}
+
+/// What the daemon found when it read the store, or how far it is.
+fn scrub_line(scrub: &ScrubStatus) -> String {
+    if scrub.interval == 0 {
+        return "the store is not read in the background".to_owned();
+    }
+    if let Some(running) = &scrub.running {
+        let bytes = indicatif::HumanBytes(running.bytes);
+        return format!(
+            "reading the store: {} layers, {} files, {bytes} so far",
+            running.layers, running.files
+        );
+    }
+    match &scrub.last {
+        Some(last) if last.layers > 0 => format!(
+            "the store was read: {} layers, {} files, {} problems, {} repaired",
+            last.layers, last.files, last.problems, last.repaired
+        ),
+        _ => format!("the store is read every {} days", scrub.interval / 86_400),
+    }
 }
 
 /// Layers that containerd downloaded in our place since the daemon started, by reason.

@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use super::*;
-use crate::testing::{Temporary, adopt, content, layer};
+use crate::testing::{Temporary, adopt, content, layer_with};
 use crate::{Flavour, Problem, Store, Verified, VerifyOptions, Watch};
 
 #[derive(Default)]
@@ -18,6 +18,14 @@ impl Watch for Seen {
         self.0.push(problem.clone());
         true
     }
+}
+
+/// The layer as its tar describes it: times, too.
+fn layer(store: &Store, name: &str, implied: &[&str]) -> LayerPin {
+    layer_with(store, name, implied, |fs| {
+        let file = std::fs::File::options().write(true).open(fs.join("usr/bin/tool")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
+    })
 }
 
 /// Makes a layer of these names anew, if `able`, and remembers what it was asked.

@@ -12,11 +12,13 @@ use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
 use chunked_snapshot::HandOvers;
 use chunked_store::{Store, StoreError};
+use parking_lot::Mutex;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::repair::Again;
+use super::scrub;
 use crate::wire;
 
 struct Service {
@@ -26,6 +28,7 @@ struct Service {
     containerd: Arc<Containerd>,
     host: HostIndex,
     handed_over: Arc<HandOvers>,
+    scrub: Arc<Mutex<scrub::Shown>>,
 }
 
 /// The control service.
@@ -35,8 +38,17 @@ pub(crate) fn service(
     containerd: Arc<Containerd>,
     host: HostIndex,
     handed_over: Arc<HandOvers>,
+    scrub: Arc<Mutex<scrub::Shown>>,
 ) -> ControlServer<impl Control> {
-    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd, host, handed_over })
+    ControlServer::new(Service {
+        started: SystemTime::now(),
+        store,
+        engine,
+        containerd,
+        host,
+        handed_over,
+        scrub,
+    })
 }
 
 #[tonic::async_trait]
@@ -56,6 +68,7 @@ impl Control for Service {
             containerd_version: self.containerd.version().await.unwrap_or_default(),
             host: Some(host_status(&host)),
             handed_over: Some(handed_over(&self.handed_over)),
+            scrub: Some(scrub_status(*self.scrub.lock())),
         }))
     }
 
@@ -103,6 +116,22 @@ fn ended(error: tokio::task::JoinError) -> Status {
 #[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
 fn failed(error: StoreError) -> Status {
     Status::internal(Causes(&error).to_string())
+}
+
+fn scrub_status(shown: scrub::Shown) -> api::ScrubStatus {
+    let last = shown.last.map(|last| api::StoreVerified {
+        layers: last.layers,
+        files: last.files,
+        bytes: last.bytes,
+        problems: last.problems,
+        repaired: last.repaired,
+    });
+    api::ScrubStatus {
+        interval: shown.interval.as_secs(),
+        running: shown.running.as_ref().map(wire::verified),
+        last,
+        finished_at: shown.last.map(|last| (SystemTime::UNIX_EPOCH + Duration::from_secs(last.at)).into()),
+    }
 }
 
 fn handed_over(hand_overs: &HandOvers) -> api::HandOvers {
