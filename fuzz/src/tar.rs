@@ -19,8 +19,11 @@ pub fn tar(data: &[u8]) {
     }
 }
 
-/// All entries with their payload, and how the reading ended.
-fn entries(tar: &[u8], piece: usize) -> (Vec<(Entry, Vec<u8>)>, Result<(), String>) {
+/// Entries with their payload, and how the reading ended.
+type Reading = (Vec<(Entry, Vec<u8>)>, Result<(), String>);
+
+/// What the reader makes of `tar` in pieces of so many bytes.
+fn entries(tar: &[u8], piece: usize) -> Reading {
     let mut machine = Machine::new();
     let mut found: Vec<(Entry, Vec<u8>)> = Vec::new();
     let mut read = || -> Result<(), TarError> {

@@ -45,9 +45,10 @@ def checks(lab, registry):
     def repaired(format, most):
         image = pushed[format].through(address)
         node = Node(lab, "2.4", [address], name="repair-" + image.tag)
+        container = "mended-%s-%d" % (image.tag, os.getpid())
         try:
             node.nerdctl("pull", "-q", image.name)
-            node.ctr("run", "-d", "--snapshotter", "chunked", image.name, "running", "/bin/hello", "sleep")
+            node.ctr("run", "-d", "--snapshotter", "chunked", image.name, container, "/bin/hello", "sleep")
             tree = os.path.dirname(glob.glob(node.root + "/snapshots/*/fs/srv/f000")[0])
             damaged = random.Random(7).sample(sorted(contents), FILES)
             before = os.stat(tree)
@@ -69,11 +70,11 @@ def checks(lab, registry):
             expect("the directory's time changed", before.st_mtime_ns == after.st_mtime_ns)
             expect("problems are left: %s" % verify(node), not verify(node)["problems"])
             tasks = node.ctr("tasks", "ls").stdout
-            expect("the container does not run any more: " + tasks, "running" in tasks and "RUNNING" in tasks)
+            expect("the container does not run any more: " + tasks, container in tasks and "RUNNING" in tasks)
             others = [path for path in glob.glob(node.root + "/snapshots/*/fs/srv/f000")]
             expect("the layer is there twice: %s" % others, len(others) == 1)
-            node.ctr("tasks", "kill", "-s", "KILL", "running")
         finally:
+            node.ctr("tasks", "rm", "-f", container, check=False)
             node.stop()
 
     yield "repair fetches damaged files alone, under a running container", lambda: repaired(

@@ -188,12 +188,26 @@ impl Engine {
     }
 
     /// Called when somebody else fetches the layers of `image` from `index` on: ends their jobs, unless another image
-    /// or a waiting call wants them. What is in the store already stays there.
+    /// or a waiting call wants them. What is in the store already stays there. Must be called inside a tokio runtime.
     pub fn release(&self, image: &Arc<Image>, index: usize) {
         let pull = self.pull(image);
-        if !pull.is_awaited() {
-            self.0.jobs.release(image, index, &pull);
+        if pull.is_awaited() {
+            return;
         }
+        let ended = self.0.jobs.release(image, index, &pull);
+        let store = Arc::clone(&self.0.store);
+        tokio::spawn(async move {
+            for (diff_id, task) in ended {
+                task.abort();
+                let _ = task.await;
+                // Whoever makes this layer now does not use what we had of it.
+                let store = Arc::clone(&store);
+                let dropped = tokio::task::spawn_blocking(move || store.drop_partials(Some(&diff_id))).await;
+                if let Ok(Err(error)) = dropped {
+                    tracing::debug!(%error, "what was left of a layer stays for a day");
+                }
+            }
+        });
     }
 
     /// The running jobs.

@@ -226,11 +226,12 @@ impl EngineError {
             Self::Toc { .. } | Self::TocOrder { .. } => Fault::Wrong(Check::Toc),
             Self::DiffId { .. } => Fault::Wrong(Check::DiffId),
             Self::BlobDigest { .. } => Fault::Wrong(Check::Blob),
-            Self::Unreadable { .. } | Self::Decompress { .. } => Fault::Reader,
+            // A panic is our reader's as well: containerd has another one.
+            Self::Unreadable { .. } | Self::Decompress { .. } | Self::Panic { .. } => Fault::Reader,
             Self::Assemble { source, .. } => of_assemble(source),
             Self::Absent { .. } | Self::Fetch { source: FetchError::Here { .. }, .. } => Fault::Absent,
             Self::Image { source, .. } => source.fault(),
-            Self::Fetch { .. } | Self::Store { .. } | Self::Panic { .. } | Self::NoRoom { .. } => Fault::Node,
+            Self::Fetch { .. } | Self::Store { .. } | Self::NoRoom { .. } => Fault::Node,
             Self::Stopped { .. } => Fault::Stopped,
         }
     }

@@ -102,8 +102,14 @@ impl Jobs {
         Some(task)
     }
 
-    /// Lets go of the jobs for layers of `image` from `index` on; those that nobody else wants end.
-    pub(crate) fn release(&self, image: &Image, index: usize, pull: &Arc<Pull>) {
+    /// Lets go of the jobs for layers of `image` from `index` on. Gives those that nobody else wants, with the DiffIDs
+    /// they were to prove: dropping them ends them.
+    pub(crate) fn release(
+        &self,
+        image: &Image,
+        index: usize,
+        pull: &Arc<Pull>,
+    ) -> Vec<(Digest, AbortOnDropHandle<()>)> {
         let mut table = self.0.lock();
         let mut ended = Vec::new();
         for (index, layer) in image.layers.iter().enumerate().skip(index) {
@@ -112,12 +118,11 @@ impl Jobs {
                 jobs.filter(|line| line.job.interest.remove(pull)).map(|line| line.job.number).collect();
             for number in numbers {
                 tracing::debug!(layer = %layer.blob, "nobody wants this layer any more");
-                ended.extend(Self::remove(&mut table, &(layer.diff_id, index == 0), number));
+                let task = Self::remove(&mut table, &(layer.diff_id, index == 0), number);
+                ended.extend(task.map(|task| (layer.diff_id, task)));
             }
         }
-        // Dropping the handles ends the jobs, which take this lock at their end.
-        drop(table);
-        drop(ended);
+        ended
     }
 
     /// Tells the other jobs that `proof` is in the store.

@@ -46,6 +46,7 @@ fn table_of_faults() {
             "Reader",
         ),
         (EngineError::Absent { layer: layer() }, "Absent"),
+        (EngineError::Panic { layer: layer(), doing: "unpacking", text: "oh".into() }, "Reader"),
         (io_error(Errno::INVAL), "Reader"),
         (io_error(Errno::OPNOTSUPP), "Reader"),
         (io_error(Errno::NAMETOOLONG), "Reader"),
