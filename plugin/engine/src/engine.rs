@@ -195,14 +195,13 @@ impl Engine {
             return;
         }
         let ended = self.0.jobs.release(image, index, &pull);
-        let store = Arc::clone(&self.0.store);
+        let store = self.0.store.clone();
         tokio::spawn(async move {
             for (diff_id, task) in ended {
                 task.abort();
                 let _ = task.await;
                 // Whoever makes this layer now does not use what we had of it.
-                let store = Arc::clone(&store);
-                let dropped = tokio::task::spawn_blocking(move || store.drop_partials(Some(&diff_id))).await;
+                let dropped = store.run(move |store| store.drop_partials(Some(&diff_id))).await;
                 if let Ok(Err(error)) = dropped {
                     tracing::debug!(%error, "what was left of a layer stays for a day");
                 }
