@@ -19,8 +19,6 @@ pub const PEEK: usize = 4;
 
 /// Largest zstd window, in bytes, where nobody counts memory: 128 MiB, zstd's own default limit.
 const WINDOW: u64 = 128 << 20;
-/// The OCI media type of a layer that is not compressed.
-const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Compressed bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -37,12 +35,6 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The compression of a layer of this media type that begins with `start`, by containerd's rule (core/images,
-    /// `DiffCompression`): OCI's type without a suffix means a tar, whatever it looks like; else the bytes tell.
-    pub fn of_layer(media_type: &str, start: &[u8]) -> Self {
-        if media_type == OCI_TAR { Self::Tar } else { Self::detect(start) }
-    }
-
     /// The compression of a blob that begins with `start`. Told by the bytes, not by a media type. Anything unknown is
     /// taken for a tar, whose reader will find out.
     pub fn detect(start: &[u8]) -> Self {
@@ -108,6 +100,7 @@ mod tests {
     fn told_by_the_first_bytes() {
         for (start, compression) in [
             (b"\x1f\x8b\x08\0".as_slice(), Compression::Gzip),
+            (b"\x1f\x8b\x07\0", Compression::Tar),
             (b"\x28\xb5\x2f\xfd", Compression::Zstd),
             (b"\x5a\x2a\x4d\x18", Compression::Zstd),
             (b"usr/", Compression::Tar),
@@ -115,20 +108,6 @@ mod tests {
         ] {
             assert_eq!(Compression::detect(start), compression, "{start:?}");
         }
-    }
-
-    #[test]
-    fn a_media_type_without_a_suffix_means_a_tar() {
-        let gzip = b"\x1f\x8b\x08\0";
-        for (kind, compression) in [
-            ("application/vnd.oci.image.layer.v1.tar", Compression::Tar),
-            ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Gzip),
-            // Old docker pushed compressed layers under this type.
-            ("application/vnd.docker.image.rootfs.diff.tar", Compression::Gzip),
-        ] {
-            assert_eq!(Compression::of_layer(kind, gzip), compression, "{kind}");
-        }
-        assert_eq!(Compression::detect(b"\x1f\x8b\x07\0"), Compression::Tar);
     }
 
     #[test]

@@ -75,6 +75,7 @@ struct Ground {
     pool: Arc<Pool>,
     budget: Arc<chunked_assemble::Budget>,
     layer: Digest,
+    media_type: String,
     /// DiffID of the layer.
     diff_id: Digest,
     flavour: Flavour,
@@ -219,6 +220,7 @@ impl Job {
             pool: Arc::clone(&self.inner.pool),
             budget: Arc::clone(&memory.budget),
             layer: self.layer.blob,
+            media_type: self.layer.media_type.clone(),
             diff_id: self.layer.diff_id,
             flavour: self.flavour,
             image: self.image.layers.iter().map(|layer| layer.diff_id).collect(),
@@ -261,7 +263,7 @@ impl Ground {
     /// hashes.
     fn unpack(&self, mut reader: BlobReader, extractor: Extractor) -> Result<Extracted, EngineError> {
         let layer = self.layer;
-        let failed = match plain::run(&mut reader, extractor, &self.budget) {
+        let failed = match plain::run(&mut reader, &self.media_type, extractor, &self.budget) {
             Ok(extracted) => return Ok(extracted),
             Err(error) => error.of(layer),
         };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Permit};
 use chunked_compression::Compression;
 use chunked_core::Digest;
+use chunked_registry::oci::media::LAYER_TAR;
 
 use crate::error::EngineError;
 use crate::source::BlobReader;
@@ -47,14 +48,17 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// Runs a whole blob through the extractor. Blocks on the network and the disk. The compression is told by the
-/// blob's first bytes, not by its media type, as containerd does.
+/// Runs a whole blob of this media type through the extractor. Blocks on the network and the disk.
 pub(crate) fn run(
     blob: &mut BlobReader,
+    media_type: &str,
     mut extractor: Extractor,
     budget: &Arc<Budget>,
 ) -> Result<Extracted, PlainError> {
-    let format = Compression::detect(blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?);
+    let start = blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?;
+    // containerd's rule (core/images, `DiffCompression`): OCI's type without a suffix means a tar, whatever the bytes look
+    // like; for any other, docker's type without a suffix among them, the bytes tell.
+    let format = if media_type == LAYER_TAR { Compression::Tar } else { Compression::detect(start) };
     let windows = budget.windows(u64::MAX);
     let result = pump(format.decoder_within(&mut *blob, windows.room()), &mut extractor, budget);
     // The decoder's error hides the transfer's.
