@@ -7,6 +7,7 @@
 pub(crate) mod decode;
 pub(crate) mod donor;
 pub(crate) mod file;
+pub(crate) mod file_piece;
 pub(crate) mod growing;
 pub(crate) mod host;
 pub(crate) mod inline;
@@ -16,6 +17,7 @@ pub(crate) mod pieces;
 pub(crate) mod promise;
 pub(crate) mod promised;
 pub(crate) mod refetch;
+pub(crate) mod rights;
 pub(crate) mod share;
 pub(crate) mod streamed;
 pub(crate) mod twin;

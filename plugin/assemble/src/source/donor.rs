@@ -15,7 +15,8 @@ use chunked_verify::Part;
 use crate::error::AssembleError;
 use crate::source::file::{NewFile, Source};
 use crate::source::refetch::{Failed, Spare, instead};
-use crate::source::share::{Rights, share};
+use crate::source::rights::Rights;
+use crate::source::share::share;
 use crate::work::job::Ran;
 
 /// Files up to this many bytes are read into memory once, for copy and hash together.

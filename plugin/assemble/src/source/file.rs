@@ -8,7 +8,7 @@ use chunked_verify::Part;
 
 use crate::error::AssembleError;
 use crate::report::Proof;
-use crate::source::share::Rights;
+use crate::source::rights::Rights;
 use crate::work::job::{Job, Ran};
 use crate::work::layer::Known;
 use crate::work::target::Target;

@@ -11,7 +11,8 @@ use chunked_verify::Part;
 use crate::error::AssembleError;
 use crate::source::donor::Donor;
 use crate::source::file::{NewFile, Source};
-use crate::source::share::{Rights, share};
+use crate::source::rights::Rights;
+use crate::source::share::share;
 use crate::work::job::Ran;
 
 /// See the module. Its bytes were hashed as they came.

@@ -8,9 +8,10 @@ use chunked_verify::{Done, Part};
 
 use crate::error::AssembleError;
 use crate::source::decode::decode_stream;
+use crate::source::file_piece::FilePiece;
 use crate::source::growing::{End, Growing};
 use crate::source::piece::FetchedPiece;
-use crate::source::pieces::{FilePiece, WritePieces};
+use crate::source::pieces::WritePieces;
 use crate::source::promise::Promise;
 use crate::work::budget::{MAX_BUFFERED, Permit};
 use crate::work::dispatcher::Dispatcher;

@@ -10,7 +10,7 @@ use crate::source::donor::{Donor, FromDonor};
 use crate::source::file::{MakeFile, NewFile, Source};
 use crate::source::promise::{Made, Promised};
 use crate::source::refetch::{Spare, fill};
-use crate::source::share::Rights;
+use crate::source::rights::Rights;
 use crate::work::job::Ran;
 
 /// See the module.

@@ -3,50 +3,21 @@
 //! **The rule of the shared inode.** A hard link to another layer's file is only made where nothing could tell the
 //! difference: owner, mode, modification time and every extended attribute are equal. Such an inode is *borrowed*
 //! (`work::layer`) from then on, and never written: an entry that would change it gets a copy of its own first
-//! (`staging`). Which inode an image may have at all is [`Links`]' to say, for all its layers together.
+//! (`staging`). Which inode an image may have at all is `rights::Links`' to say, for all its layers together.
 
-use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 
 use chunked_core::Xattr;
 
 use crate::error::AssembleError;
 use crate::source::file::NewFile;
+use crate::source::rights::Rights;
 use crate::tree::inode::same_xattrs;
 use crate::work::layer::Inode;
 
 /// Files up to this many bytes that were just written are copied: sharing their blocks would wait for the disk.
 const SMALL: u64 = 1 << 20;
-
-/// How far a new file may depend on the one that its bytes are read from.
-#[derive(Debug, Clone)]
-pub enum Rights {
-    /// Not at all: somebody may be writing to that, or put another in its place.
-    Read,
-    /// It may share its blocks: nobody writes to it any more.
-    Share,
-    /// It may be the same inode: it is immutable, and for ever. The image's links say whether this inode is free.
-    Link(Arc<dyn Links>),
-}
-
-impl Rights {
-    /// May blocks be shared?
-    pub fn may_share(&self) -> bool {
-        !matches!(self, Self::Read)
-    }
-}
-
-/// The inodes of other layers that an image's layers are linked to. No two files of an image may become one that the
-/// image did not ask for, because the merged tree would show one file with two names.
-pub trait Links: fmt::Debug + Send + Sync {
-    /// Claims `inode`, which has `names` names by now. `false` when a file of the image has it already, or may have it.
-    fn claim(&self, inode: Inode, names: u64) -> bool;
-
-    /// Gives back an inode that was claimed, because no link to it was made.
-    fn release(&self, inode: Inode);
-}
 
 /// Makes `file` by sharing with `donor`, which is open and has the status `meta`, as far as `rights` go. `fresh`: the
 /// donor was just written. `false`: nothing can be shared, and nothing was made.

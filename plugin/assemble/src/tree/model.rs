@@ -6,14 +6,11 @@
 //!
 //! It also knows what lies where on the disk. An entry that replaces another is not made in its place while
 //! workers may be busy with that: it is made aside, and what is no longer in the tree stays where it is. When all is
-//! written, [`Tree::tidy`] says how the disk becomes the tree. Pure: no I/O.
+//! written, `Tree::tidy` says how the disk becomes the tree. Pure: no I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::tree::path;
-
-/// Symlinks followed for one name before it counts as a loop (as in containerd's continuity/fs.RootPath).
-const MAX_LINKS: usize = 255;
 
 /// Index of a node in the [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,15 +77,6 @@ enum Home {
     Aside(u32),
 }
 
-/// Where a node lies on the disk.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Location {
-    /// The path begins beside the tree, at what has this number there; else at the tree's root.
-    pub(crate) aside: Option<u32>,
-    /// Path from there, without a leading slash; may be empty.
-    pub(crate) path: Vec<u8>,
-}
-
 /// What lies at a name though it is no longer in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stale {
@@ -96,26 +84,6 @@ pub(crate) enum Stale {
     Directory,
     /// Anything else.
     Leaf,
-}
-
-/// A step from the disk as the workers leave it to the tree. First all links are made; then directories come to their
-/// names before what is in them. Apart from that the order does not matter.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tidy {
-    /// The hard link `node` is made, to the node `first`.
-    Link { first: NodeId, node: NodeId },
-    /// What lies at this name of the directory is removed, with all below it.
-    Remove { directory: NodeId, name: Vec<u8> },
-    /// The node, which lies aside, is moved to its name in its parent, in place of what lies there; afterwards
-    /// [`Tree::moved`] is called.
-    Move { node: NodeId, over: Option<Stale> },
-}
-
-/// Whiteouts to be made in one directory: names with owner and group.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Whiteouts {
-    pub(crate) directory: NodeId,
-    pub(crate) names: Vec<(Vec<u8>, (u32, u32))>,
 }
 
 /// Why a name leads nowhere.
@@ -214,42 +182,6 @@ impl Tree {
 
     pub(crate) fn name(&self, id: NodeId) -> &[u8] {
         self.slot(id).map_or(&[], |slot| &slot.name)
-    }
-
-    /// Where `name` leads: its components with every symlink of this tree resolved within the root, except that
-    /// the last component is taken as it is when `follow_last` is false. Components that are not there stay
-    /// literal, and `..` leaves the directory that what is before it leads to, like in containerd.
-    pub(crate) fn resolve(&self, name: &[u8], follow_last: bool) -> Result<Vec<Vec<u8>>, TreeError> {
-        let mut pending: Vec<Vec<u8>> = path::parts(name).rev().map(<[u8]>::to_vec).collect();
-        let mut path: Vec<(Vec<u8>, Option<NodeId>)> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = pending.pop() {
-            if part == b".." {
-                path.pop();
-                continue;
-            }
-            if !path::is_component(&part) {
-                return Err(TreeError::Name);
-            }
-            let here = path.last().map_or(Some(Self::ROOT), |(_, id)| *id);
-            let child = here.and_then(|id| self.child(id, &part));
-            let target = match child.and_then(|id| self.node(id)) {
-                Some(Node::Symlink(target)) if follow_last || !pending.is_empty() => target,
-                _ => {
-                    path.push((part, child));
-                    continue;
-                }
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(TreeError::Loop);
-            }
-            if target.starts_with(b"/") {
-                path.clear();
-            }
-            pending.extend(path::parts(target).rev().map(<[u8]>::to_vec));
-        }
-        Ok(path.into_iter().map(|(part, _)| part).collect())
     }
 
     /// The node at resolved `components`.
@@ -357,44 +289,6 @@ impl Tree {
         }
     }
 
-    /// Hides what lower layers have at `name` in `directory`.
-    pub(crate) fn hide(&mut self, directory: NodeId, name: &[u8], owner: (u32, u32)) {
-        if let Some(directory) = self.directory_mut(directory) {
-            directory.hidden.insert(name.into(), owner);
-        }
-    }
-
-    /// Settles what was hidden, when nothing more comes: a directory of this layer at a hidden path becomes opaque, and
-    /// anything else covers that path by itself. The answer is what needs a whiteout: nothing in directories that do
-    /// not merge with lower ones, because what is in those is all there is.
-    pub(crate) fn settle_whiteouts(&mut self) -> Vec<Whiteouts> {
-        let mut whiteouts = Vec::new();
-        let mut todo = vec![(Self::ROOT, true)];
-        while let Some((id, above_merges)) = todo.pop() {
-            let Some(directory) = self.directory_mut(id) else { continue };
-            let merges = above_merges && !directory.is_opaque();
-            let children: Vec<NodeId> = directory.children.values().copied().collect();
-            let (mut names, mut removed) = (Vec::new(), Vec::new());
-            for (name, owner) in std::mem::take(&mut directory.hidden) {
-                match directory.children.get(&name) {
-                    Some(child) => removed.push(*child),
-                    None if merges => names.push((name.into_vec(), owner)),
-                    None => {}
-                }
-            }
-            for id in removed {
-                if let Some(directory) = self.directory_mut(id) {
-                    directory.removed = true;
-                }
-            }
-            if !names.is_empty() {
-                whiteouts.push(Whiteouts { directory: id, names });
-            }
-            todo.extend(children.into_iter().map(|child| (child, merges)));
-        }
-        whiteouts
-    }
-
     /// Takes out of `directory`, and of what is below it, the names that no entry of this layer described, with all that
     /// they have: what an opaque marker in the lowest layer takes away.
     /// containerd does that once for each directory.
@@ -423,21 +317,6 @@ impl Tree {
         path::join(parts.into_iter().rev())
     }
 
-    /// Where `id` lies on the disk.
-    pub(crate) fn location(&self, id: NodeId) -> Location {
-        let (mut parts, mut aside, mut at): (Vec<&[u8]>, _, _) = (Vec::new(), None, id);
-        while at != Self::ROOT {
-            let Some(slot) = self.slot(at) else { break };
-            if let Home::Aside(number) = slot.home {
-                aside = Some(number);
-                break;
-            }
-            parts.push(&slot.name);
-            at = slot.parent;
-        }
-        Location { aside, path: path::join(parts.into_iter().rev()) }
-    }
-
     /// What the tree has, parents first, the root left out. Each node is given once.
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         let mut found = Vec::new();
@@ -450,39 +329,10 @@ impl Tree {
         }
         found
     }
-
-    /// How the disk becomes the tree, given the tree's [`nodes`](Self::nodes), once everything but hard links is
-    /// made. Links come first, because what they lead to may lie where it is removed.
-    pub(crate) fn tidy(&self, nodes: &[NodeId]) -> Vec<Tidy> {
-        let link = |id: &NodeId| {
-            let first = self.slot(*id)?.first?;
-            Some(Tidy::Link { first, node: *id })
-        };
-        let mut steps: Vec<_> =
-            if self.links.is_empty() { Vec::new() } else { nodes.iter().filter_map(link).collect() };
-        for id in std::iter::once(&Self::ROOT).chain(nodes) {
-            let Some(slot) = self.slot(*id) else { continue };
-            if matches!(slot.home, Home::Aside(_)) {
-                let over =
-                    self.directory(slot.parent).and_then(|parent| parent.stale.get(&slot.name)).copied();
-                steps.push(Tidy::Move { node: *id, over });
-            }
-            if let Node::Directory(directory) = &slot.node {
-                // What has a name that is in the tree goes when that is moved there.
-                let gone = directory.stale.keys().filter(|name| !directory.children.contains_key(*name));
-                steps.extend(gone.map(|name| Tidy::Remove { directory: *id, name: name.to_vec() }));
-            }
-        }
-        steps
-    }
-
-    /// Notes that `id` was moved to its name.
-    pub(crate) fn moved(&mut self, id: NodeId) {
-        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-            slot.home = Home::Own;
-        }
-    }
 }
 
+pub(crate) mod resolve;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tidy;
+pub(crate) mod whiteouts;

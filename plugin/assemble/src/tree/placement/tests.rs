@@ -6,7 +6,8 @@ use chunked_core::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tree::model::{Location, Tidy, Whiteouts};
+use crate::tree::model::tidy::{Location, Tidy};
+use crate::tree::model::whiteouts::Whiteouts;
 
 fn entry(path: &str, kind: Kind) -> Entry {
     let mtime = Timestamp::default();
