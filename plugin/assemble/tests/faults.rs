@@ -31,7 +31,8 @@ struct Layer {
 impl Layer {
     fn new(pool: &Arc<Pool>, known: Option<Arc<dyn Known>>) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let settings = Settings { pool: Arc::clone(pool), budget: Budget::new(1 << 20), base: true, known };
+        let settings =
+            Settings { pool: Arc::clone(pool), budget: Budget::new(1 << 20), base: true, known, lease: None };
         let extractor = Extractor::new(root.path(), settings).unwrap();
         Self { root, extractor }
     }
