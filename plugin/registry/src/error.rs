@@ -210,7 +210,13 @@ impl RegistryError {
 
     /// What its host said, for the error of another one.
     pub(crate) fn said(&self) -> Said {
-        Said { host: self.parts.subject.host.as_str().into(), reason: self.parts.failure.to_string().into() }
+        let Subject { host, what } = &self.parts.subject;
+        // Of its token server, which is another one.
+        let reason = match what.starts_with(TOKEN) {
+            true => format!("{what}: {}", self.parts.failure),
+            false => self.parts.failure.to_string(),
+        };
+        Said { host: host.as_str().into(), reason: reason.into() }
     }
 
     /// True when the answer itself is an error, by its status.
@@ -289,6 +295,9 @@ fn status_kind(status: StatusCode, ranged: bool) -> ErrorKind {
         _ => ErrorKind::Invalid,
     }
 }
+
+/// How the subject of a request to a token server begins.
+pub(crate) const TOKEN: &str = "token of ";
 
 /// Who was asked for what: the start of every error's text.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use super::answer::TokenAnswer;
 use super::keychain::{Credentials, Found};
 use super::{Challenge, Scope, basic, denied};
 use crate::client::document;
-use crate::error::{Failure, RegistryError, Subject};
+use crate::error::{Failure, RegistryError, Subject, TOKEN};
 use crate::hosts::{Endpoint, authority, same_origin};
 use crate::retry::{Patience, Retry};
 use crate::transport::{Ask, Transport, Upload};
@@ -35,7 +35,7 @@ pub(crate) async fn request(
 ) -> Result<Token, RegistryError> {
     let registry = Subject { host: endpoint.host.clone(), what: scope.repository().to_owned() };
     let realm = realm(challenge, &registry)?;
-    let subject = Subject { what: format!("token of {}", authority(&realm)), ..registry };
+    let subject = Subject { what: format!("{TOKEN}{}", authority(&realm)), ..registry };
     // Not from HTTPS to plain HTTP: there we are nobody, which is enough for what everybody may read.
     let plain = realm.scheme() == "http" && endpoint.base.scheme() == "https";
     let credentials = found.credentials.as_ref().filter(|_| !plain);

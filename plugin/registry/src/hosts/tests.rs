@@ -172,3 +172,16 @@ fn origins() {
         assert!(!same_origin(&url("https://a.example/"), &url(other)));
     }
 }
+
+#[test]
+fn what_is_said_of_a_host_ends_at_that_host() {
+    let root = certs_d("r.example", &[("ca.pem", ROOT_PEM), ("hosts.toml", "skip_verify = true\n")]);
+    let alone = loaded(&root, "r.example").unwrap();
+    assert_ne!(alone[0].tls, Tls::default());
+    assert_eq!(alone[0].for_others().tls, Tls::default(), "its token server has to show a good certificate");
+    let text = "skip_verify = true\nca = 'ca.pem'\n";
+    std::fs::write(root.path().join("r.example/hosts.toml"), text).unwrap();
+    let with_ca = loaded(&root, "r.example").unwrap();
+    let others = format!("{:?}", with_ca[0].for_others().tls);
+    assert!(others.contains("ca: 1") && others.contains("skip_verify: false"), "{others}");
+}
