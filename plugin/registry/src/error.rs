@@ -326,9 +326,9 @@ impl Subject {
 /// The part of an error's text that says what other hosts said.
 fn others(parts: &Parts) -> String {
     let own = parts.failure.to_string();
-    let said = |said: &Said| {
-        let reason = if *said.reason == *own { "the same" } else { &*said.reason };
-        format!("{}: {reason}", said.host)
+    let said = |said: &Said| match said.reason.strip_suffix(&*own) {
+        Some(asked) => format!("{}: {asked}the same", said.host),
+        None => format!("{}: {}", said.host, said.reason),
     };
     match parts.before.iter().map(said).collect::<Vec<_>>() {
         none if none.is_empty() => String::new(),
