@@ -52,6 +52,7 @@ impl Job {
             Ok((pin, number, told))
         };
         let (pin, files, told) = self.store(work).await??;
+        self.pull.keep(pin.clone());
         seconds.commit = elapsed(started);
         let (plan, files_reused, bytes_reused, (files_from_host, bytes_from_host)) = match told {
             Some((plan, files, bytes, from_host)) => (Some(plan), files, bytes, from_host),

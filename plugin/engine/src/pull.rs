@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chunked_core::Digest;
 use chunked_registry::Image;
+use chunked_store::LayerPin;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -29,6 +30,8 @@ pub(crate) struct Pull {
     /// When the first of its layers was wanted.
     began: Instant,
     waiters: Mutex<Waiters>,
+    /// Layers of it that were made, and wait for those below them: nobody deletes them to make room.
+    made: Mutex<Vec<LayerPin>>,
     /// What its layers were linked to.
     pub(crate) linked: Arc<Linked>,
     /// Why none of its layers can be had.
@@ -76,7 +79,8 @@ impl Pulls {
         running.linked.insert(image.config_digest, Arc::downgrade(&linked));
         let waiters = Mutex::new(Waiters { count: 0, alone_since: Instant::now() });
         let failed = watch::Sender::default();
-        let pull = Arc::new(Pull { limits, began: Instant::now(), waiters, linked, failed });
+        let pull =
+            Arc::new(Pull { limits, began: Instant::now(), waiters, made: Mutex::default(), linked, failed });
         running.pulls.insert(asked, Arc::downgrade(&pull));
         pull
     }
@@ -107,6 +111,11 @@ impl Pull {
             // The sender lives as long as this.
             _ => std::future::pending().await,
         }
+    }
+
+    /// Keeps a layer that was made from being deleted as long as others of the image are.
+    pub(crate) fn keep(&self, layer: LayerPin) {
+        self.made.lock().push(layer);
     }
 
     /// What is left of its time; `None` without a deadline.

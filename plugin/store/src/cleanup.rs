@@ -12,6 +12,8 @@ use crate::store::Store;
 
 /// A call stops starting new deletions after this time; the next call goes on.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long blocks of deleted files may take to become free.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What a cleanup did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +71,7 @@ impl Store {
         let before = self.inner.free()?;
         let mut cleaned = self.clean(For::Prune(what))?;
         if cleaned.is_any() {
-            self.settle_space()?;
+            self.settle_space(before.saturating_add(cleaned.bytes))?;
         }
         cleaned.freed = self.inner.free()?.saturating_sub(before);
         Ok(cleaned)
@@ -84,17 +86,28 @@ impl Store {
         let made = || self.inner.rooms.load(Ordering::Acquire);
         let before = made();
         let _one_at_a_time = self.inner.cleaning.lock();
-        if self.clean(For::Room)?.is_any() {
-            self.settle_space()?;
+        let before_bytes = self.inner.free()?;
+        let cleaned = self.clean(For::Room)?;
+        if cleaned.is_any() {
+            self.settle_space(before_bytes.saturating_add(cleaned.bytes))?;
             self.inner.rooms.fetch_add(1, Ordering::AcqRel);
         }
         // Another call may have made room while this one waited.
         Ok(made() > before)
     }
 
-    /// Waits until deleted files' blocks are free: some filesystems give them back a little later.
-    fn settle_space(&self) -> Result<(), StoreError> {
-        if self.inner.options.sync { self.inner.layout.sync_data() } else { Ok(()) }
+    /// Waits until deleted files' blocks are free, which should be so many bytes then: btrfs gives them back when it is
+    /// flushed, xfs in the background. Others may write meanwhile, so not for long.
+    fn settle_space(&self, expected: u64) -> Result<(), StoreError> {
+        if !self.inner.options.sync {
+            return Ok(());
+        }
+        self.inner.layout.sync_data()?;
+        let started = Instant::now();
+        while started.elapsed() < SETTLE && self.inner.free()? < expected {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     fn clean(&self, what: For) -> Result<Cleaned, StoreError> {

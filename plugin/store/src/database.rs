@@ -37,9 +37,24 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens or creates the database at `path` and brings its schema up to date. With `sync` off, nothing
-    /// waits for the disk (tests).
+    /// Opens or creates the database at `path` and brings its schema up to date. One that is damaged is put aside, and
+    /// begun anew. With `sync` off, nothing waits for the disk (tests).
     pub(crate) fn open(path: &Path, sync: bool) -> Result<Self, StoreError> {
+        match Self::try_open(path, sync) {
+            Err(error) if error.is_damaged_database() => {
+                let aside = schema::put_aside(path)?;
+                tracing::error!(
+                    %error, aside = %aside.display(),
+                    "the state database is damaged and was put aside; layers are taken in again from their directories, snapshots \
+                     are not: remove the images and containers that containerd has from here, and pull them again"
+                );
+                Self::try_open(path, sync)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(path: &Path, sync: bool) -> Result<Self, StoreError> {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         let level = if sync { "NORMAL" } else { "OFF" };
@@ -49,6 +64,7 @@ impl Database {
         // When the log starts anew, the file is cut to what is in it.
         connection.pragma_update(None, "journal_size_limit", 0)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        schema::check(&connection)?;
         let new = schema::migrate(&mut connection, path)?;
         let write = Arc::new(Mutex::new(connection));
         let checkpoint = connect(path, OpenFlags::empty())?;

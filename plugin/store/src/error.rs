@@ -42,6 +42,12 @@ pub enum StoreError {
         #[from]
         source: rusqlite::Error,
     },
+    /// What SQLite found when it looked through the database.
+    #[error("state database: {found}")]
+    DamagedDatabase {
+        /// In its words.
+        found: String,
+    },
     /// A value in the database is not what this version writes.
     #[error("state database: {what} of {name} is broken")]
     BrokenRow {
@@ -211,6 +217,18 @@ pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl StoreError {
+    /// The state database's file is not one any more, or not a whole one.
+    pub(crate) fn is_damaged_database(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::DamagedDatabase { .. } => true,
+            Self::Database { source: rusqlite::Error::SqliteFailure(failure, _) } => {
+                matches!(failure.code, DatabaseCorrupt | NotADatabase)
+            }
+            _ => false,
+        }
+    }
+
     /// See [`is_full()`].
     pub fn is_full(&self) -> bool {
         is_full(self)
@@ -231,6 +249,7 @@ impl StoreError {
             Self::Io { .. }
             | Self::DamagedLayer { .. }
             | Self::Database { .. }
+            | Self::DamagedDatabase { .. }
             | Self::BrokenRow { .. }
             | Self::Busy { .. }
             | Self::Root { .. }
@@ -243,4 +262,27 @@ impl StoreError {
 /// Adds what was tried, and on which path, to an I/O error.
 pub(crate) fn at<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> StoreError {
     move |source| StoreError::Io { what, path: path.to_owned(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_recognized_wherever_it_shows() {
+        let io = |number| io::Error::from_raw_os_error(number);
+        let store = |source| StoreError::Io { what: "write", path: "/x".into(), source };
+        let sqlite = |code| {
+            let failure = rusqlite::ffi::Error::new(code);
+            StoreError::from(rusqlite::Error::SqliteFailure(failure, None))
+        };
+        for number in [28, 122] {
+            assert!(is_full(&io(number)) && store(io(number)).is_full(), "errno {number}");
+            assert!(is_full(&io::Error::other(store(io(number)))), "within another");
+        }
+        assert!(sqlite(rusqlite::ffi::SQLITE_FULL).is_full());
+        for other in [store(io(5)), store(io(24)), store(io(30)), sqlite(rusqlite::ffi::SQLITE_IOERR)] {
+            assert!(!other.is_full(), "{other}");
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Short {
     }
 }
 
-/// How long a layer that no snapshot has had yet is kept for the pull that made it.
+/// How long a layer that no snapshot has had yet is kept for the pull that made it, once that is done with it.
 const ADOPTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A dropped layer: its directory is in the trash.
@@ -175,8 +175,9 @@ impl Inner {
 
     /// Leaves out what was just made and is to be adopted.
     fn without_fresh(&self, mut layers: Vec<Unused>) -> Vec<Unused> {
+        let pinned = self.pins.lock();
         let mut fresh = self.fresh.lock();
-        fresh.retain(|_, made| made.elapsed() < ADOPTED_WITHIN);
+        fresh.retain(|id, made| pinned.contains_key(id) || made.elapsed() < ADOPTED_WITHIN);
         layers.retain(|layer| !fresh.contains_key(&layer.id));
         layers
     }
@@ -222,6 +223,7 @@ impl Inner {
         })?;
         if !dropped.is_empty() {
             Arc::make_mut(&mut self.layers.write()).retain(|id, _| !dropped.contains(id));
+            self.fresh.lock().retain(|id, _| !dropped.contains(id));
         }
         Ok(dropped)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chunked_core::Digest;
 
@@ -123,7 +124,13 @@ impl Drop for LayerPin {
         let mut pins = self.inner.pins.lock();
         match pins.get_mut(&self.id.0) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(pins.remove(&self.id.0)),
+            _ => {
+                pins.remove(&self.id.0);
+                // Its Prepare may be on its way from now on.
+                if let Some(made) = self.inner.fresh.lock().get_mut(&self.id.0) {
+                    *made = Instant::now();
+                }
+            }
         }
     }
 }

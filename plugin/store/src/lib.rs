@@ -22,6 +22,7 @@
 //! ROOT/staging/<id>/fs         a layer being built
 //! ROOT/partial/<id>            trees that a job left unfinished, for the next try of the same layer
 //! ROOT/ballast                 room for the state database on a full disk
+//! ROOT/state-damaged.db        a state database that was found damaged, put aside
 //! ROOT/state-schema-<n>.db     the state database before its tables were changed
 //! ROOT/trash/<id>              waits for `cleanup`
 //! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers

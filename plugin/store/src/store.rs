@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     /// One layer at a time gets its row, so that none gets two.
     pub(crate) publishing: Mutex<()>,
     pub(crate) cleaning: Mutex<()>,
-    /// Layers that were just made, and that no snapshot has had yet.
+    /// Layers that no snapshot has had yet, and when they were made or last pinned. Lock order: after `pins`.
     pub(crate) fresh: Mutex<HashMap<u64, Instant>>,
     /// Layers that were pinned as donors, and when; not yet in their rows.
     pub(crate) touched: Mutex<HashMap<u64, i64>>,

@@ -19,8 +19,10 @@ const ROOT: &str = "CHUNKED_STORE_KILL_ROOT";
 const ROUND: &str = "CHUNKED_STORE_KILL_ROUND";
 
 fn open(root: &Path) -> Store {
-    let options =
-        StoreOptions { keep: Keep { min_age: Duration::from_secs(3600), ..Keep::default() }, sync: false };
+    let options = StoreOptions {
+        keep: Keep { min_age: Duration::from_secs(3600), free_percent: 0, ..Keep::default() },
+        sync: false,
+    };
     Store::open_with(root, options).unwrap()
 }
 

@@ -90,7 +90,7 @@ const INDEX_4: &str = "
 const BEFORE: [i64; 5] = [0, 16, 24, 24, 25];
 
 fn open(root: &Path) -> Store {
-    let keep = Keep { min_age: Duration::MAX, ..Keep::default() };
+    let keep = Keep { min_age: Duration::MAX, free_percent: 0, ..Keep::default() };
     Store::open_with(root, StoreOptions { keep, sync: false }).unwrap()
 }
 

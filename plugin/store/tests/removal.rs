@@ -155,7 +155,7 @@ fn left(root: &Path, place: &str) -> usize {
 #[test]
 fn pulls_removals_and_evictions_at_once_leave_a_sound_store() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = Keep { min_age: Duration::ZERO, bytes: 6 * FILES * 4096, inodes: u64::MAX, free_percent: 0 };
+    let keep = Keep { min_age: Duration::ZERO, bytes: 2 * FILES * 4096, inodes: u64::MAX, free_percent: 0 };
     let store = Store::open_with(dir.path(), StoreOptions { keep, sync: false }).unwrap();
     let indexer = store.start_indexer().unwrap();
     let (reused, evicted, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));

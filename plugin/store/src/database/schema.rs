@@ -95,6 +95,31 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, 
     Ok(found == 0)
 }
 
+/// Reads all of the database: what is damaged in it would be met in the middle of something.
+pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::DamagedDatabase { found }) }
+}
+
+/// Moves a damaged database away, with its log; gives where it is now.
+pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let aside = path.with_file_name("state-damaged.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let with = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        match std::fs::rename(with(path), with(&aside)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(at("put aside", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
 /// Copies the database, its log included. One that was made before is older.
 fn keep_copy(connection: &Connection, copy: &Path) -> Result<(), StoreError> {
     match std::fs::remove_file(copy) {

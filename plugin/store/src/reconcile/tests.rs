@@ -149,3 +149,32 @@ fn one_daemon_per_root_and_no_root_that_mount_options_cannot_hold() {
         assert!(matches!(error, StoreError::Root { .. }), "{error}");
     }
 }
+
+#[test]
+fn a_damaged_database_is_put_aside_and_costs_no_layer() {
+    for damage in ["all of it", "a page in the middle", "cut off"] {
+        let temp = Temporary::new();
+        let store = temp.open_with(Duration::MAX);
+        let pin = layer(&store, "l", &[]);
+        let snapshot = adopt(&store, &pin, "l", None);
+        let container = create(&store, Kind::Active, "container", Some(&snapshot.name)).unwrap();
+        std::fs::write(container.fs.join("written"), "by a container").unwrap();
+        drop((pin, store));
+        let file = path(&temp, "state.db");
+        let mut bytes = std::fs::read(&file).unwrap();
+        match damage {
+            "all of it" => bytes.fill(7),
+            "cut off" => bytes.truncate(bytes.len() / 2),
+            _ => bytes[4096..3 * 4096].fill(0xff),
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        for name in ["state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(path(&temp, name));
+        }
+        let store = temp.open_with(Duration::MAX);
+        assert!(store.layer(&Digest::of(b"l"), Flavour::Base).unwrap().is_some(), "{damage}");
+        assert_eq!(store.snapshots().unwrap(), [], "{damage}");
+        assert_eq!(std::fs::read(path(&temp, "state-damaged.db")).unwrap(), bytes, "{damage}: kept");
+        assert_eq!(list(&temp, "orphans").len(), 1, "{damage}: a container may be running on it");
+    }
+}
