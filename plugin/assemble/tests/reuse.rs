@@ -268,7 +268,7 @@ fn many_bad_files_are_another_plans_affair() {
             layer.extractor.raw(vec![0; padding].into())
         });
         if let Err(error) = pushed {
-            return assert!(matches!(error, AssembleError::Donors { .. }), "{error}");
+            return assert!(matches!(error, AssembleError::Broken { .. }), "{error}");
         }
     }
     assert!(matches!(layer.finish(), Err(AssembleError::Donors { .. })));
