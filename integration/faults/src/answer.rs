@@ -14,12 +14,16 @@ pub enum Answer {
     Lying(u16),
     /// The connection is reset before anything is said.
     Reset,
+    /// As it should be, after so long.
+    Late(std::time::Duration),
     /// The headers never come.
     Silent,
     /// The body breaks off after so many bytes, the connection reset.
     ResetAfter(usize),
     /// The body goes silent after so many bytes.
     StallAfter(usize),
+    /// The body comes at one byte a second.
+    Trickle,
     /// The body is sent without its length, and ends after so many bytes as if that were all.
     EndAfter(usize),
     /// So many bytes more than there should be, without a length.

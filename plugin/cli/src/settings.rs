@@ -77,6 +77,7 @@ pub(crate) fn client(settings: &Settings) -> ClientOptions {
         plain_http_redirects: registry.plain_http_redirects,
         connect_timeout: registry.connect_timeout,
         read_timeout: registry.stall_timeout,
+        minimum_rate: settings.pull.minimum_rate,
         connections_per_host: registry.connections_per_host,
         knowledge: Some(settings.root.join("registries.json")),
         connections: registry.connections,

@@ -45,6 +45,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// Longest silence while an answer or data is awaited.
     pub read_timeout: Duration,
+    /// Bytes per second that an answer must bring on average while `read_timeout` passes; 0 means any.
+    pub minimum_rate: u64,
     /// Requests at once to one host, and idle connections kept for it.
     pub connections_per_host: usize,
     /// Requests at once to all hosts.
@@ -73,6 +75,7 @@ impl Default for ClientOptions {
             user_agent: concat!("chunked-snapshotter/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
+            minimum_rate: 1 << 10,
             connections_per_host: 16,
             connections: 64,
             bytes_in_flight: 256 << 20,

@@ -82,6 +82,14 @@ pub enum Failure {
     /// Silence for longer than the read time-out.
     #[error("no data for {} s", .0.as_secs_f32())]
     Stalled(Duration),
+    /// Less than the minimum rate over the read time-out.
+    #[error("only {bytes} bytes in {} s, less than pull.minimum_rate asks for", time.as_secs_f32())]
+    Slow {
+        /// What came.
+        bytes: u64,
+        /// How long it was waited for.
+        time: Duration,
+    },
     /// Requests that are in the way of this one stand still.
     #[error("not asked, because no earlier request moved for {} s", .0.as_secs_f32())]
     Busy(Duration),
@@ -244,9 +252,11 @@ impl RegistryError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self.failure() {
-            Failure::Transport(_) | Failure::Stalled(_) | Failure::Busy(_) | Failure::Short { .. } => {
-                ErrorKind::Transient
-            }
+            Failure::Transport(_)
+            | Failure::Stalled(_)
+            | Failure::Slow { .. }
+            | Failure::Busy(_)
+            | Failure::Short { .. } => ErrorKind::Transient,
             // A signed address that has expired, or the server behind it lost the blob: the registry gives another.
             Failure::Status { status, direct: false, .. } if is_refusal(*status) => ErrorKind::Transient,
             Failure::Status { status, ranged, .. } => status_kind(*status, *ranged),

@@ -23,6 +23,7 @@ use url::Url;
 
 use self::answered::Answered;
 use self::clients::Clients;
+use self::incoming::Pace;
 pub(crate) use self::incoming::{Incoming, Witness};
 use self::limits::{Limits, Permits, Stuck};
 pub(crate) use self::shortcut::Shortcut;
@@ -46,6 +47,7 @@ pub(crate) struct Transport {
     throttle: Arc<Throttle>,
     /// Longest silence tolerated from a server.
     stall: Duration,
+    pace: Pace,
     /// Redirects may lead from HTTPS to plain HTTP where digests prove what comes.
     plain_redirects: bool,
 }
@@ -141,12 +143,13 @@ impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Result<Self, ClientError> {
         let limits = Limits::new(options.connections_per_host, options.connections, options.bytes_in_flight);
         let (throttle, stall) = (Arc::new(Throttle::new(options.bandwidth)), options.read_timeout);
+        let pace = Pace::new(stall, options.minimum_rate);
         let plain_redirects = options.plain_http_redirects;
         let clients = Clients::new(options);
         // Whatever is wrong with the process shows here and not in the first pull.
         let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
         clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
-        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall, plain_redirects })
+        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall, pace, plain_redirects })
     }
 
     /// Sends to `endpoint`, as its configuration says, and follows redirects until there is an answer of another
@@ -256,7 +259,7 @@ impl Transport {
         let url = response.url().clone();
         let direct = same_origin(&url, &ask.url);
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = Incoming::new(response, permits, Arc::clone(&self.throttle), self.stall);
+        let body = Incoming::new(response, permits, Arc::clone(&self.throttle), self.pace);
         Reply { status, headers, url, direct, body }
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Then {
     End,
     Reset(Switch),
     Silence,
+    /// A byte a second, from the first on.
+    Trickle,
 }
 
 pub(super) struct Counted {
@@ -38,7 +40,7 @@ impl Counted {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.bytes.is_empty() {
             match &self.then {
-                Then::End => return None,
+                Then::End | Then::Trickle => return None,
                 Then::Silence => std::future::pending().await,
                 Then::Reset(switch) => {
                     // What was sent shall arrive first: a reset makes the other end forget what it has not read.
@@ -48,7 +50,13 @@ impl Counted {
                 }
             }
         }
-        let chunk = self.bytes.split_to(self.bytes.len().min(CHUNK));
+        let most = if matches!(self.then, Then::Trickle) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            1
+        } else {
+            CHUNK
+        };
+        let chunk = self.bytes.split_to(self.bytes.len().min(most));
         if let Some(call) = self.inner.calls.lock().get_mut(self.call) {
             call.bytes += chunk.len() as u64;
         }

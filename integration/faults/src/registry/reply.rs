@@ -54,6 +54,9 @@ impl Inner {
             length: Some(ERROR.len() as u64),
             then: Then::End,
         };
+        if let Answer::Late(pause) = answer {
+            tokio::time::sleep(*pause).await;
+        }
         let location = match answer {
             Answer::Redirect | Answer::Expired => {
                 let number = self.counter.fetch_add(1, Ordering::SeqCst);
@@ -211,6 +214,7 @@ fn bent(mut draft: Draft, answer: &Answer, switch: &Switch, salt: u64) -> Draft 
             draft.bytes.truncate(*n);
             draft.then = Then::Silence;
         }
+        Answer::Trickle => draft.then = Then::Trickle,
         Answer::EndAfter(n) => {
             draft.bytes.truncate(*n);
             draft.length = None;

@@ -31,13 +31,32 @@ pub(crate) struct Incoming {
     chunks: Option<Chunks>,
     permits: Option<Permits>,
     throttle: Arc<Throttle>,
-    stall: Duration,
+    pace: Pace,
     /// When the wait that is going on becomes a stall.
     deadline: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when somebody waits for data.
+    waiting: Option<tokio::time::Instant>,
+    /// Waits since the server last brought as much as it must, and bytes since then.
+    waited: Duration,
+    came: u64,
     /// What has arrived and must be waited for, to keep to the bandwidth.
     held: Option<(Bytes, Pin<Box<Sleep>>)>,
     witness: Option<Witness>,
+}
+
+/// How fast a server must be: it stalls when it brings less than `least` bytes while somebody waits for `stall`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub stall: Duration,
+    pub least: u64,
+}
+
+impl Pace {
+    /// At least `rate` bytes in a second on average; 0 means any.
+    pub(super) fn new(stall: Duration, rate: u64) -> Self {
+        let least = u128::from(rate) * stall.as_millis() / 1000;
+        Self { stall, least: u64::try_from(least).unwrap_or(u64::MAX).max(1) }
+    }
 }
 
 /// Who is told how a body ended.
@@ -55,15 +74,17 @@ impl Incoming {
         response: reqwest::Response,
         permits: Permits,
         throttle: Arc<Throttle>,
-        stall: Duration,
+        pace: Pace,
     ) -> Self {
         Self {
             chunks: Some(Box::pin(response.bytes_stream())),
             permits: Some(permits),
             throttle,
-            stall,
+            pace,
             deadline: None,
-            waiting: false,
+            waiting: None,
+            waited: Duration::ZERO,
+            came: 0,
             held: None,
             witness: None,
         }
@@ -106,11 +127,12 @@ impl Incoming {
 
     /// A body of what [`Incoming::read_some`] gives, which holds no place.
     pub(super) async fn settle(self, most: usize, time: Duration) -> Self {
-        let (throttle, stall) = (Arc::clone(&self.throttle), self.stall);
+        let (throttle, pace) = (Arc::clone(&self.throttle), self.pace);
         let bytes = Bytes::from(self.read_some(most, time).await);
         let chunks: Chunks = Box::pin(futures_util::stream::once(std::future::ready(Ok(bytes))));
         let (deadline, held, witness) = (None, None, None);
-        Self { chunks: Some(chunks), permits: None, throttle, stall, deadline, waiting: false, held, witness }
+        let (chunks, permits, waiting, waited, came) = (Some(chunks), None, None, Duration::ZERO, 0);
+        Self { chunks, permits, throttle, pace, deadline, waiting, waited, came, held, witness }
     }
 
     fn end(&mut self) {
@@ -121,13 +143,28 @@ impl Incoming {
     /// Called when no data is there: lets the clock run only while somebody waits for data, so that a slow
     /// reader does not look like a slow server.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let stall = self.stall;
+        let Pace { stall, .. } = self.pace;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        if !self.waiting {
-            self.waiting = true;
-            deadline.as_mut().reset(tokio::time::Instant::now() + stall);
+        if self.waiting.is_none() {
+            let now = tokio::time::Instant::now();
+            self.waiting = Some(now);
+            deadline.as_mut().reset(now + stall.saturating_sub(self.waited));
         }
-        deadline.as_mut().poll(cx).map(|()| Failure::Stalled(stall))
+        let came = self.came;
+        let failure =
+            || if came == 0 { Failure::Stalled(stall) } else { Failure::Slow { bytes: came, time: stall } };
+        deadline.as_mut().poll(cx).map(|()| failure())
+    }
+
+    /// Called when data is there. A little is not enough: a byte now and then would keep us for ever.
+    fn arrived(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+        self.came = self.came.saturating_add(bytes as u64);
+        if self.came >= self.pace.least {
+            (self.waited, self.came) = (Duration::ZERO, 0);
+        }
     }
 
     fn fail(&mut self, failure: Failure) -> Failure {
@@ -160,7 +197,7 @@ impl Stream for Incoming {
                     return Poll::Ready(Some(Err(this.fail(failure))));
                 }
                 Poll::Ready(Some(Ok(bytes))) => {
-                    this.waiting = false;
+                    this.arrived(bytes.len());
                     if bytes.is_empty() {
                         continue;
                     }
