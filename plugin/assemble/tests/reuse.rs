@@ -271,7 +271,7 @@ fn many_bad_files_are_another_plans_affair() {
             return assert!(matches!(error, AssembleError::Broken { .. }), "{error}");
         }
     }
-    assert!(matches!(layer.finish(), Err(AssembleError::Donors { .. })));
+    assert!(matches!(layer.finish(), Err(AssembleError::Broken { .. })));
 }
 
 #[test]
