@@ -17,7 +17,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 fn fault(text: &str) -> Option<String> {
     // Causes, mirrors and advice are parted by these.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for part in text.split([':', ';', '(', ')']).map(str::trim).filter(|part| part.len() > 12) {
+    // A port's colon parts nothing.
+    let parts = text.split(": ").flat_map(|part| part.split([';', '(', ')']));
+    for part in parts.map(str::trim).filter(|part| part.len() > 12) {
         *seen.entry(part).or_default() += 1;
     }
     if let Some((part, _)) = seen.iter().find(|(_, times)| **times > 1) {
