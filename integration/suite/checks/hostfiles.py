@@ -92,7 +92,10 @@ def only_beneath(log, own, root, allowed):
             if strict <= resolve and (os.path.isdir(path) or path in allowed):
                 taken.add(path)
                 continue
-        if PROBE.match(path) and resolve & {"RESOLVE_IN_ROOT", "RESOLVE_BENEATH"}:
+        if PROBE.match(path) and (resolve & {"RESOLVE_IN_ROOT", "RESOLVE_BENEATH"} or "O_CREAT|O_EXCL" in arguments):
+            continue
+        # A look opens nothing: `--to` is reached so, step by step from the root.
+        if "O_PATH" in arguments and not path.startswith(root):
             continue
         if not SYSTEM.match(path):
             raise Failure("opened %s by %s" % (path, arguments))
