@@ -56,6 +56,8 @@ pub struct Places {
     pub contents: Option<Arc<dyn Contents>>,
     /// The image came from no registry: none is asked, whatever its reference says.
     pub no_registry: bool,
+    /// Fetch as few bytes as ranges allow, however long that takes: nobody waits for the layer.
+    pub fewest_bytes: bool,
 }
 
 impl Default for EngineOptions {

@@ -21,14 +21,16 @@ impl Job {
         };
         let network = blob.network();
         let at_once = if blob.has_multi_range() == Some(true) { options.fetch.ranges_per_request } else { 1 };
-        Costs {
+        let costs = Costs {
             bandwidth: network.bandwidth.unwrap_or(options.costs.bandwidth),
             round_trip: network.round_trip.unwrap_or(options.costs.round_trip),
             connections: u32::try_from(options.fetch.connections).unwrap_or(u32::MAX),
             small_requests: u32::try_from(options.fetch.small_requests).unwrap_or(u32::MAX),
             ranges_per_request: u32::try_from(at_once).unwrap_or(u32::MAX),
             ..options.costs
-        }
+        };
+        // On a line this slow no gap is worth a byte that is not needed.
+        if self.places.fewest_bytes { Costs { bandwidth: 1, ..costs } } else { costs }
     }
 
     /// Asks the blob's origin for several ranges of the image's config at once, in the background, if nobody did.

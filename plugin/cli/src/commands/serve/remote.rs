@@ -85,7 +85,8 @@ impl Remote {
         let first = Source { image, index, port_assumed, no_registry };
         let mut failed: Option<RemoteError> = None;
         for source in std::iter::once(first).chain(alternatives) {
-            let places = Places { contents: contents.clone(), no_registry: source.no_registry.is_some() };
+            let no_registry = source.no_registry.is_some();
+            let places = Places { contents: contents.clone(), no_registry, fewest_bytes: false };
             self.engine.start_image(&source.image, &places);
             let error = match self.engine.layer(&source.image, source.index, &places).await {
                 Ok(report) => return Ok(report.pin.clone()),
