@@ -56,7 +56,8 @@ impl Containerd {
             let Some(documents) = self.inspect(search, candidate, concerned, error).await? else { continue };
             match self.sources(search, candidate, &documents, listing, records).await {
                 Ok(found) => {
-                    images += 1;
+                    // What may have been collected is no reason not to look for what can be asked for.
+                    images += usize::from(found.iter().any(|source| source.no_registry.is_none()));
                     sources.extend(found);
                 }
                 Err(reason @ DiscoverError::NoSource { .. }) => {

@@ -2,7 +2,7 @@
 
 use chunked_core::Causes;
 use chunked_fetch::{FetchError, First, Segments};
-use chunked_registry::Failure;
+use chunked_registry::{ErrorKind as RefusalKind, Failure};
 use chunked_toc::{Annotations, ErrorKind, LayerIndex};
 
 use crate::blob::LayerBlob;
@@ -80,7 +80,9 @@ impl Job {
         match error {
             // Some firewalls refuse only ranges.
             FetchError::Registry { source, .. } => {
-                source.holds_for_repository() && !matches!(source.failure(), Failure::Status { .. })
+                source.kind() != RefusalKind::Denied
+                    && source.holds_for_repository()
+                    && !matches!(source.failure(), Failure::Status { .. })
             }
             // Its registry comes next.
             error => matches!(error, FetchError::Here { .. }),

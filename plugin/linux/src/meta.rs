@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use chunked_core::{Timestamp, Xattr};
-use rustix::fs::{self, AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{self, AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 
 use crate::xattr::{copy_xattrs, set_xattr_fd};
 use crate::{Dir, Result, umask};
@@ -110,6 +110,18 @@ impl Dir {
     pub fn set_owner_and_mode(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
         fs::fchown(self, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         Ok(fs::fchmod(self, Mode::from_raw_mode(mode & 0o7777))?)
+    }
+
+    /// Sets the modification time of this directory, and leaves its access time.
+    ///
+    /// # Errors
+    /// Whatever the kernel gives.
+    pub fn set_modified(&self, time: Timestamp) -> Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanos) },
+        };
+        Ok(fs::futimens(self, &times)?)
     }
 
     /// Gives this directory owner, mode, times and every extended attribute of `from`, overlay's own included.
