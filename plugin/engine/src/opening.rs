@@ -60,8 +60,8 @@ impl Job {
             Err(denied @ Denied::Closed) => return Err(Setback::whole(denied.to_string())),
         };
         let index = self.metadata(memory, blob, annotations).await?;
-        let window =
-            chunked_compression::window(&index.tar_split).unwrap_or_default().min(index.tar_split_len);
+        // As its frame declares it, however short the content: that is what a decoder gets hold of.
+        let window = chunked_compression::window(&index.tar_split).unwrap_or_default();
         let takes = takes(&index).saturating_add(window);
         match takes.checked_sub(permit.bytes()) {
             None | Some(0) => drop(permit.split(permit.bytes() - takes)),

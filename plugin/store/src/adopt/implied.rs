@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use chunked_core::{Digest, Hasher, Xattr};
+use chunked_core::{Digest, Hasher, Timestamp, Xattr};
 use chunked_linux::{Dir, Metadata};
 use rustix::io::Errno;
 
@@ -17,6 +17,7 @@ pub(crate) struct Attributes {
     mode: u32,
     uid: u32,
     gid: u32,
+    modified: Timestamp,
     xattrs: Xattrs,
 }
 
@@ -54,8 +55,8 @@ fn resolve_one(roots: &[(PathBuf, Dir)], path: &[u8]) -> Result<Option<Attribute
 }
 
 fn read(dir: &Dir) -> io::Result<Attributes> {
-    let Metadata { mode, uid, gid, .. } = Metadata::from(&dir.status()?);
-    Ok(Attributes { mode, uid, gid, xattrs: read_xattrs(dir)? })
+    let Metadata { mode, uid, gid, times } = Metadata::from(&dir.status()?);
+    Ok(Attributes { mode, uid, gid, modified: times.modification, xattrs: read_xattrs(dir)? })
 }
 
 /// All but `trusted.*`, which are overlay's and ours.
@@ -84,6 +85,9 @@ pub(crate) fn context(implied: &[Vec<u8>], wanted: &[Option<Attributes>]) -> Dig
         for number in [found.mode, found.uid, found.gid] {
             field(&number.to_le_bytes());
         }
+        field(&found.modified.seconds.to_le_bytes());
+        // As wide as it always was: the digest stands in rows.
+        field(&i64::from(found.modified.nanos).to_le_bytes());
         field(&(found.xattrs.len() as u64).to_le_bytes());
         for (name, value) in &found.xattrs {
             field(name);
@@ -96,8 +100,8 @@ pub(crate) fn context(implied: &[Vec<u8>], wanted: &[Option<Attributes>]) -> Dig
 /// Gives the implied directories of the tree at `fs` their attributes; a second call with others undoes the
 /// first. With `sync`, they are on disk when this returns.
 ///
-/// Their time of modification is that of the unpack, as in containerd, which copies it from the layer below and
-/// loses it when it fills the directory.
+/// The time of modification is that of the unpack, unless the directory is empty: containerd copies it from the layer
+/// below, and loses it when it fills the directory.
 pub(crate) fn apply(
     fs: &Path,
     implied: &[Vec<u8>],
@@ -146,7 +150,10 @@ fn write(dir: &Dir, attributes: Option<&Attributes>, group: u32) -> io::Result<(
     for (name, value) in want.iter().filter(|(name, value)| have.get(*name) != Some(value)) {
         chunked_linux::set_xattr_fd(dir, &Xattr { name: name.clone(), value: value.clone() })?;
     }
-    Ok(())
+    match attributes {
+        Some(found) if dir.names()?.is_empty() => dir.set_modified(found.modified),
+        _ => Ok(()),
+    }
 }
 
 fn join(root: &Path, path: &[u8]) -> PathBuf {
