@@ -117,14 +117,14 @@ def noise(name, size=30000):
 
 
 def in_the_background(daemon):
-    """The daemon's indexing threads, and they alone, are at nice 19 and have no I/O class of their own: Linux derives one from it."""
+    """The daemon's threads that read for later, and they alone, are at nice 19 and have no I/O class of their own: Linux derives one from it."""
     found = {}
     for thread in os.listdir("/proc/%d/task" % daemon):
         with open("/proc/%d/task/%s/stat" % (daemon, thread)) as f:
             name, fields = re.match(r"\d+ \((.*)\) (.*)", f.read()).groups()
         found[name] = int(fields.split()[16]), run("ionice", "-p", thread).stdout.split(":")[0].strip()
     low = {name for name, (nice, _) in found.items() if nice == 19}
-    if low != {"indexer", "host-index"} or any(found[name][1] != "none" for name in low):
+    if low != {"indexer", "host-index", "scrub"} or any(found[name][1] != "none" for name in low):
         raise Failure("nice values and I/O classes: %s" % found)
 
 

@@ -68,7 +68,8 @@ fn read_xattrs(dir: &Dir) -> io::Result<Xattrs> {
         .collect())
 }
 
-/// The digest of what the implied directories are given.
+/// The digest of what the implied directories are given, but for times: only empty directories keep one, and it is not
+/// worth a tree of its own.
 pub(crate) fn context(implied: &[Vec<u8>], wanted: &[Option<Attributes>]) -> Digest {
     let mut hasher = Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -85,9 +86,6 @@ pub(crate) fn context(implied: &[Vec<u8>], wanted: &[Option<Attributes>]) -> Dig
         for number in [found.mode, found.uid, found.gid] {
             field(&number.to_le_bytes());
         }
-        field(&found.modified.seconds.to_le_bytes());
-        // As wide as it always was: the digest stands in rows.
-        field(&i64::from(found.modified.nanos).to_le_bytes());
         field(&(found.xattrs.len() as u64).to_le_bytes());
         for (name, value) in &found.xattrs {
             field(name);
