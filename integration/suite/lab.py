@@ -4,6 +4,7 @@ Everything lives in one temporary directory and ends with the `Lab`, also after 
 ended by pid, mounts below the directory are taken down, the loop file is removed.
 """
 import atexit
+import itertools
 import json
 import os
 import shutil
@@ -120,7 +121,7 @@ class Lab:
     """The temporary directory and what runs in it."""
 
     def __init__(self, filesystem="xfs", size="12G"):
-        self.processes = []
+        self.processes, self.disks = [], itertools.count(1)
         self.dir = tempfile.mkdtemp(prefix="cs-", dir=os.environ.get("TMPDIR", "/var/tmp"))
         self.mount = os.path.join(self.dir, "m")
         atexit.register(self.close)
@@ -130,7 +131,7 @@ class Lab:
 
     def disk(self, filesystem, size="3G", where=None):
         """Mounts another loop file system; gives where."""
-        where = where or os.path.join(self.dir, "m-" + filesystem)
+        where = where or os.path.join(self.dir, "m%d-%s" % (next(self.disks), filesystem))
         os.mkdir(where)
         image = where + ".img"
         run("truncate", "-s", size, image)
