@@ -135,8 +135,9 @@ def checks(lab, registry):
         client = subprocess.Popen([BINARY, "pull", image.name, "--root", lab.path("closed-root"), "--to", place],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while client.poll() is None:
-            status, names = os.lstat(place), len(os.listdir(place))
-            if 0 < names < 3000:
+            # Looked at between two lists, so that it is a look while the directory is filled.
+            before, status, after = len(os.listdir(place)), os.lstat(place), len(os.listdir(place))
+            if before > 0 and after < 3000:
                 seen.add((stat.S_IMODE(status.st_mode), status.st_uid))
         # containerd, and so we, take no entry's word for the root's mode.
         if client.returncode or mode(place) != 0o755:
