@@ -149,8 +149,11 @@ fn octal(field: &[u8]) -> u64 {
     digits.fold(0, |number, digit| (number << 3) | u64::from(digit - b'0'))
 }
 
+/// Mode, owner, group, seconds and nanoseconds of the time, content, and names of attributes.
+type Facts = (u32, u32, u32, i64, i64, Vec<u8>, Vec<Vec<u8>>);
+
 /// What must not change of a file: everything but how many names it has.
-fn walk(root: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, i64, i64, Vec<u8>, Vec<Vec<u8>>)> {
+fn walk(root: &Path) -> BTreeMap<PathBuf, Facts> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(root).expect("a directory") {
         let path = entry.expect("an entry").path();
