@@ -27,7 +27,7 @@ async fn bad(answer: &Answer, seed: u64) -> Registry {
     registry
 }
 
-/// The good registry thinks for a second about each layer, so that the time is made of waiting, and nothing else: six
+/// The good registry waits four seconds before it answers for each layer, so that the time is made of waiting, and nothing else: six
 /// layers at a time take one such second, fewer would take several.
 async fn pulled(node: &Node, chunked: bool, seed: u64) -> Duration {
     let registry = Registry::start().await;
