@@ -27,8 +27,8 @@ async fn bad(answer: &Answer, seed: u64) -> Registry {
     registry
 }
 
-/// The good registry waits four seconds before it answers for each layer, so that the time is made of waiting, and nothing else: six
-/// layers at a time take one such second, fewer would take several.
+/// The good registry waits four seconds before it answers for each layer, so that the time is made of waiting, and nothing
+/// else: six layers at a time take one such wait, fewer would take several.
 async fn pulled(node: &Node, chunked: bool, seed: u64) -> Duration {
     let registry = Registry::start().await;
     let image = image(seed, chunked);
