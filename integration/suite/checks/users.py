@@ -41,6 +41,11 @@ class Closed(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def made(node, name):
+    """Says whether a layer that is not committed holds an entry of this name."""
+    return any(name in names for place in ("staging", "partial") for _, _, names in os.walk(os.path.join(node.root, place)))
+
+
 def checks(lab, registry):
     def build(t):
         images.add(t, "./wide", data=b"w", mode=0o666)
@@ -166,13 +171,15 @@ def checks(lab, registry):
         try:
             ask("/set?rate=32&rtt=5")
             client = pulling(node, first)
-            wait_for("a part of the layer", lambda: ask("/stats")["body_of"].get(first.layers[0], 0) > 2 << 20, 60)
+            # Bytes that the registry has sent say nothing of how far the daemon is: the nodes themselves are waited for.
+            wait_for("the device node and the pipe of the layer in staging", lambda: made(node, "dev0") and made(node, "pipe"), 60)
+            if client.poll() is not None:
+                raise Failure("the pull ended before it could be killed")
             os.kill(node.daemon.pid, signal.SIGKILL)
             node.daemon.child.wait()
             client.communicate(timeout=60)
             ask("/set?rate=0&rtt=0")
-            left = [d for d in (node.root + "/staging", node.root + "/partial") for d, _, names in os.walk(d) if "dev0" in names]
-            if not left:
+            if not made(node, "dev0"):
                 raise Failure("the killed pull left no device node: nothing would be tried")
             node.start_daemon()
             client = pulling(node, claims)
