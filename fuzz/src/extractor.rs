@@ -57,6 +57,7 @@ pub fn extractor(data: &[u8]) {
 fn extract(root: &Path, tar: &[u8], base: bool, known: Option<Arc<dyn Known>>, cut: usize) -> Option<Digest> {
     let settings = Settings {
         pool: Pool::new(2).expect("workers"),
+        owner: "".into(),
         budget: Budget::new(4 << 20),
         base,
         known,

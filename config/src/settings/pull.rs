@@ -11,7 +11,8 @@ use crate::value;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pull {
-    /// Threads that decode, hash and write, shared by all layers: up to 1024; 0 means four for each processor.
+    /// Threads that decode, hash and write for the layers of one registry: up to 1024; 0 means four for each processor. A
+    /// quarter more are there for other registries.
     #[serde(deserialize_with = "value::count::<0, 1024, _>")]
     pub workers: usize,
     /// Layers of one registry made at the same time, over all its images: 1 to 64.

@@ -49,6 +49,8 @@ const PENDING_DIGESTS: usize = 4;
 pub struct Settings {
     /// Workers, shared by all layers.
     pub pool: Arc<Pool>,
+    /// Who takes turns with others at the workers: all layers of one owner, which is a registry, have one turn.
+    pub owner: Arc<str>,
     /// Decoded bytes this layer may hold in memory.
     pub budget: Arc<Budget>,
     /// True for the lowest layer of an image: whiteouts remove within the layer and leave nothing.
@@ -113,14 +115,14 @@ impl Extractor {
     /// # Errors
     /// When the directory cannot be opened or no thread started.
     pub fn new(root: &Path, settings: Settings) -> Result<Self, AssembleError> {
-        let Settings { pool, budget, base, known, lease } = settings;
+        let Settings { pool, owner, budget, base, known, lease } = settings;
         let prepare = known.clone().map(|known| Box::new(Twins(known)) as Box<dyn Prepare>);
-        let dispatcher = Dispatcher::new(pool, Arc::clone(&budget), prepare)?;
+        let dispatcher = Dispatcher::new((pool, owner), Arc::clone(&budget), prepare)?;
         Ok(Self {
             _cancel: CancelOnDrop::new(dispatcher.progress()),
-            dispatcher,
             machine: Machine::new(),
-            staging: Staging::new(root, base, budget, lease)?,
+            staging: Staging::new(root, base, budget, Arc::clone(dispatcher.progress()), lease)?,
+            dispatcher,
             open: Open::None,
             known,
             pending: Vec::new(),

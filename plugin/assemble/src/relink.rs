@@ -51,7 +51,8 @@ impl LinkedInode<'_> {
         let passing = passing_name();
         let made = self.dir.create_file(&passing, wanted.mode).and_then(|copy| {
             if !clone_file(&copy, shared)? {
-                copy_sparse(&copy, shared, shared.metadata()?.len())?;
+                let wanted = || self.layer.is_wanted();
+                copy_sparse(&copy, shared, shared.metadata()?.len(), &wanted)?;
             }
             set_fd_metadata(&copy, wanted, xattrs, Some((wanted.mode, 0, 0)))?;
             self.dir.rename(&passing, self.name)

@@ -48,11 +48,12 @@ impl Staging {
         root: &Path,
         base: bool,
         budget: Arc<Budget>,
+        progress: Arc<Progress>,
         lease: Option<Weak<dyn Any + Send + Sync>>,
     ) -> Result<Self, AssembleError> {
         let root = Dir::open(root).map_err(AssembleError::io(b"", "opening the staging directory"))?;
         Ok(Self {
-            layer: Arc::new(Layer::new(Arc::new(root), budget, lease)),
+            layer: Arc::new(Layer::new(Arc::new(root), budget, progress, lease)),
             placement: Placement::new(base),
             aside: None,
             open: HashMap::new(),

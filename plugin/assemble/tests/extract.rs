@@ -48,7 +48,7 @@ fn extract(root: &Path, tar: &[u8], base: bool, cut: usize) -> Result<Extracted,
     let pool = Pool::new(2).unwrap();
     let mut extractor = Extractor::new(
         root,
-        Settings { pool, budget: Budget::new(1 << 20), base, known: None, lease: None },
+        Settings { pool, owner: "".into(), budget: Budget::new(1 << 20), base, known: None, lease: None },
     )?;
     for chunk in tar.chunks(cut) {
         extractor.stream(Bytes::copy_from_slice(chunk))?;

@@ -30,9 +30,13 @@ struct Layer {
 
 impl Layer {
     fn new(pool: &Arc<Pool>, known: Option<Arc<dyn Known>>) -> Self {
+        Self::of("a registry", pool, known)
+    }
+
+    fn of(owner: &str, pool: &Arc<Pool>, known: Option<Arc<dyn Known>>) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { pool: Arc::clone(pool), budget: Budget::new(1 << 20), base: true, known, lease: None };
+        let (pool, owner, budget) = (Arc::clone(pool), owner.into(), Budget::new(1 << 30));
+        let settings = Settings { pool, owner, budget, base: true, known, lease: None };
         let extractor = Extractor::new(root.path(), settings).unwrap();
         Self { root, extractor }
     }
@@ -266,7 +270,12 @@ fn no_worker_waits_for_the_network() {
         // What comes after the piece that was fetched goes on.
         let error = layer.extractor.finish().unwrap_err();
         assert!(matches!(&error, AssembleError::Panicked { path, .. } if path == "g"), "{error}");
-        assert_eq!(std::fs::read(layer.root.path().join("f")).unwrap(), CONTENT);
+        // The layer has failed, and does not wait for the thread that fetches; that finishes what it has begun.
+        let began = Instant::now();
+        while std::fs::read(layer.root.path().join("f")).unwrap() != CONTENT {
+            assert!(began.elapsed() < Duration::from_secs(60), "what was fetched is written");
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -294,4 +303,59 @@ fn a_pull_that_is_given_up_waits_for_nothing() {
     let error = layer.extractor.stream(Layer::tar("g").into()).unwrap_err();
     assert!(matches!(error, AssembleError::Cancelled), "{error}");
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// Holds up the worker that asks first until it is told to go on. Knows nothing.
+#[derive(Debug)]
+struct Gate {
+    asked: Sender<()>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Known for Gate {
+    fn find(&self, wanted: &[(Digest, u64)]) -> Vec<Option<Donor>> {
+        let _ = self.asked.send(());
+        let _ = self.go.lock().unwrap().recv();
+        wanted.iter().map(|_| None).collect()
+    }
+}
+
+/// Files of the layer whose work fills the queue: thousands of units of 96 jobs.
+const MANY: usize = 200_000;
+
+#[test]
+fn a_small_layer_does_not_wait_behind_another_registrys_thousands_of_units() {
+    let pool = Pool::new(1).unwrap();
+    let ((asked, told), (go, wait)) = (channel(), channel());
+    let gate = Gate { asked, go: Mutex::new(wait) };
+    // Empty files, and one with content, which asks the gate.
+    let mut large = Layer::of("one", &pool, Some(Arc::new(gate)));
+    large.extractor.stream(Layer::tar("first").into()).unwrap();
+    large.extractor.hand_on().unwrap();
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    for n in 0..MANY {
+        header.set_path(format!("d{}/f{n}", n % 100)).unwrap();
+        header.set_cksum();
+        large.extractor.stream(header.as_bytes().to_vec().into()).unwrap();
+    }
+    large.extractor.hand_on().unwrap();
+    // What both have queued begins now. The small layer comes and waits for workers several times, as every layer does.
+    let mut small = Layer::of("another", &pool, None);
+    small.extractor.stream(Layer::tar("f").into()).unwrap();
+    drop(go);
+    small.extractor.finish().unwrap();
+    let made: usize =
+        std::fs::read_dir(large.root.path()).unwrap().map(|dir| names(&dir.unwrap().path())).sum();
+    assert!(made < MANY / 2, "{made} files of the other registry's layer were made before the small layer");
+    drop(large.extractor.cancel_on_drop());
+    large.extractor.finish().unwrap_err();
+}
+
+fn names(dir: &std::path::Path) -> usize {
+    std::fs::read_dir(dir).map_or(0, Iterator::count)
 }

@@ -157,7 +157,7 @@ fn tar(entries: &[Entry]) -> Vec<u8> {
 fn unpack(root: &Path, tar: &[u8], base: bool, neighbour: &Arc<Neighbour>) -> Option<Extracted> {
     let known: Arc<dyn Known> = Arc::<Neighbour>::clone(neighbour);
     let (pool, budget) = (Pool::new(2).unwrap(), Budget::new(8 << 20));
-    let settings = Settings { pool, budget, base, known: Some(known), lease: None };
+    let settings = Settings { pool, owner: "".into(), budget, base, known: Some(known), lease: None };
     let mut extractor = Extractor::new(root, settings).unwrap();
     for part in tar.chunks(70_000) {
         extractor.stream(Bytes::copy_from_slice(part)).ok()?;

@@ -90,6 +90,7 @@ impl Layer {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings {
             pool: Pool::new(2).unwrap(),
+            owner: "".into(),
             budget: Budget::new(8 << 20),
             base: true,
             known,

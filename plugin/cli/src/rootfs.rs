@@ -126,7 +126,7 @@ impl<'a> Merge<'a> {
         let source = self.walk.file()?;
         let to = self.here.create_file(self.walk.name(), 0o600)?;
         if !clone_file(&to, &source)? {
-            copy_sparse(&to, &source, source.metadata()?.len())?;
+            copy_sparse(&to, &source, source.metadata()?.len(), &|| true)?;
         }
         Ok(chunked_linux::set_fd_metadata(&to, &stat.into(), &xattrs(&source)?, None)?)
     }

@@ -73,6 +73,8 @@ pub(crate) struct ByRanges {
 /// What the thread that builds a tree needs to begin.
 struct Ground {
     pool: Arc<Pool>,
+    /// Whose turn at the pool it is.
+    registry: Arc<str>,
     budget: Arc<chunked_assemble::Budget>,
     layer: Digest,
     media_type: String,
@@ -218,6 +220,7 @@ impl Job {
     fn ground(&self, memory: &LayerMemory) -> Ground {
         Ground {
             pool: Arc::clone(&self.inner.pool),
+            registry: self.registry(),
             budget: Arc::clone(&memory.budget),
             layer: self.layer.blob,
             media_type: self.layer.media_type.clone(),
@@ -243,6 +246,7 @@ impl Ground {
         let tree = Tree::new(staging.map_err(|source| EngineError::Store { layer, source })?);
         let settings = Settings {
             pool: Arc::clone(&self.pool),
+            owner: Arc::clone(&self.registry),
             budget: Arc::clone(&self.budget),
             base: self.flavour == Flavour::Base,
             known,

@@ -42,7 +42,7 @@ impl LayerBlob {
     pub(crate) fn fetch(&self, ranges: Vec<ByteRange>, options: FetchOptions) -> Segments {
         match self {
             Self::Registry(blob) => chunked_fetch::fetch(blob.clone(), ranges, options),
-            Self::Here(blob, _) => chunked_fetch::read_here(Arc::clone(blob), ranges),
+            Self::Here(blob, _) => chunked_fetch::read_here(Arc::clone(blob), ranges, options.memory),
         }
     }
 
@@ -51,7 +51,8 @@ impl LayerBlob {
         match self {
             Self::Registry(blob) => chunked_fetch::fetch_all(blob.clone(), options),
             Self::Here(blob, size) => {
-                chunked_fetch::read_here(Arc::clone(blob), vec![ByteRange { start: 0, end: *size }])
+                let all = ByteRange { start: 0, end: *size };
+                chunked_fetch::read_here(Arc::clone(blob), vec![all], options.memory.clone())
             }
         }
     }
@@ -64,7 +65,10 @@ impl LayerBlob {
     ) -> Result<First, FetchError> {
         match self {
             Self::Registry(blob) => chunked_fetch::fetch_first(blob.clone(), range, options).await,
-            Self::Here(blob, _) => chunked_fetch::read_part(Arc::clone(blob), range).await.map(First::Part),
+            Self::Here(blob, _) => {
+                let part = chunked_fetch::read_part(Arc::clone(blob), range, options.memory).await;
+                part.map(First::Part)
+            }
         }
     }
 

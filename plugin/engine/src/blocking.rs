@@ -5,6 +5,7 @@
 //! can only end, on a thread that may block.
 
 use std::ops::Deref;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -33,6 +34,32 @@ impl<T: Clone + Send + 'static> Blocking<T> {
     /// It itself, for others to use as they must.
     pub(crate) fn inner(&self) -> &T {
         &self.0
+    }
+}
+
+/// Tells work on a thread that may block, which nobody can end, whether its outcome is still waited for. Asked in every
+/// loop over an image's entries or bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted(Weak<()>);
+
+/// Whoever has it waits for the outcome.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<()>);
+
+impl Waiting {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(()))
+    }
+
+    /// For the work that is waited for.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted(Arc::downgrade(&self.0))
+    }
+}
+
+impl Wanted {
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
     }
 }
 

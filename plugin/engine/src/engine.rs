@@ -27,7 +27,8 @@ use crate::report::{JobStatus, LayerReport};
 /// Bounds and costs, from the configuration.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Worker threads; 0 means four for each processor: they wait for the disk when they read donors.
+    /// Worker threads for the layers of one registry, besides a quarter more for others; 0 means four for each processor:
+    /// they wait for the disk when they read donors.
     pub workers: usize,
     /// Layers of one registry made at the same time.
     pub layers_at_once: usize,

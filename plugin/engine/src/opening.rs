@@ -8,7 +8,7 @@ use chunked_toc::{Annotations, LayerIndex};
 use parking_lot::Mutex;
 
 use crate::blob::LayerBlob;
-use crate::blocking::Heavy;
+use crate::blocking::{Heavy, Waiting};
 use crate::in_flight::{Claimant, Claims};
 use crate::job::Job;
 use crate::memory::LayerMemory;
@@ -85,10 +85,12 @@ impl Job {
         let (costs, diff_id) = (self.costs(blob), self.layer.diff_id);
         let who =
             Claimant { registry: self.registry(), place: self.place, counters: Arc::clone(&self.counters) };
+        let waiting = Waiting::new();
+        let wanted = waiting.wanted();
         let planned = self.store(move |store| {
             let domain = inner.options.domains.of(&who.registry);
             let origins = domain.origins(&who.registry);
-            let leftovers = &Leftovers::find(store, &diff_id, &opened.index);
+            let leftovers = &Leftovers::find(store, &diff_id, &opened.index, &wanted);
             let sources = Sources {
                 store,
                 host: inner.options.host.as_ref().filter(|_| domain.host_files),
@@ -97,6 +99,7 @@ impl Job {
                 who,
                 policy,
                 leftovers,
+                wanted: &wanted,
                 claims: Mutex::default(),
             };
             let plan = Heavy::new(chunked_plan::plan(&opened.index.toc, &sources, &costs));
@@ -104,7 +107,9 @@ impl Job {
             let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
             Planned { plan, claims }
         });
-        Ok(planned.await?)
+        let planned = planned.await;
+        drop(waiting);
+        Ok(planned?)
     }
 }
 

@@ -18,6 +18,7 @@ use chunked_store::{LayerPin, Origins, Store};
 use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
 
+use crate::blocking::Wanted;
 use crate::in_flight::{Claimant, Claims, Flying, InFlight, Key};
 use crate::links::ImageLinks;
 use crate::resume::{Leftover, Leftovers};
@@ -64,6 +65,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) policy: Policy,
     /// What earlier tries left.
     pub(crate) leftovers: &'a Leftovers,
+    /// Is the plan still waited for?
+    pub(crate) wanted: &'a Wanted,
     /// What the look-up claimed.
     pub(crate) claims: Mutex<Option<Claims>>,
 }
@@ -71,7 +74,7 @@ pub(crate) struct Sources<'a> {
 impl Sources<'_> {
     /// Files that are here.
     fn files(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
-        let left = |key| self.leftovers.file(key);
+        let left = |key| self.left_file(key);
         let mut found = self.store.lookup_within(wanted, self.origins);
         found.resize(wanted.len(), None);
         if self.policy.verify {
@@ -94,9 +97,20 @@ impl Sources<'_> {
         found.into_iter().map(|donor| donor.map(NodeDonor::Layer)).collect()
     }
 
+    fn left_file(&self, key: &Key) -> Option<NodeDonor> {
+        self.leftovers.file(key).map(NodeDonor::Leftover)
+    }
+
+    fn left_chunk(&self, key: &Key) -> Option<(NodeDonor, u64)> {
+        self.leftovers.chunk(key).map(|(leftover, offset)| (NodeDonor::Leftover(leftover), offset))
+    }
+
     /// Reads the donor: has it this content at `offset`? One that has not is forgotten.
     fn holds(&self, donor: &chunked_store::Donor, offset: u64, key: &Key) -> bool {
-        let found = crate::resume::holds_at(&donor.root, &donor.path, offset, *key);
+        if self.wanted.is_over() {
+            return false;
+        }
+        let found = crate::resume::holds_at(&donor.root, &donor.path, offset, *key, self.wanted);
         if matches!(found, Ok(false)) {
             self.store.refute(donor.layer, &donor.path);
         }
@@ -119,9 +133,12 @@ impl Reuse for Sources<'_> {
     type Donor = NodeDonor;
 
     fn lookup(&self, wanted: &[Key]) -> Vec<Option<NodeDonor>> {
+        if self.wanted.is_over() {
+            return Vec::new();
+        }
         if self.policy.off {
             // Nothing from elsewhere, which what an earlier try of this layer left is not.
-            return wanted.iter().map(|key| self.leftovers.file(key)).collect();
+            return wanted.iter().map(|key| self.left_file(key)).collect();
         }
         let again = |keys: &[Key]| self.files_again(keys);
         let (found, claims) = self.in_flight.claim(&self.who, wanted, || self.files(wanted), again);
@@ -130,8 +147,11 @@ impl Reuse for Sources<'_> {
     }
 
     fn lookup_chunks(&self, wanted: &[Key]) -> Vec<Option<(NodeDonor, u64)>> {
+        if self.wanted.is_over() {
+            return Vec::new();
+        }
         if self.policy.off {
-            return wanted.iter().map(|key| self.leftovers.chunk(key)).collect();
+            return wanted.iter().map(|key| self.left_chunk(key)).collect();
         }
         let found = self.store.lookup_chunks_within(wanted, self.origins).into_iter().zip(wanted);
         found
@@ -140,7 +160,7 @@ impl Reuse for Sources<'_> {
                     !self.policy.verify || self.holds(&chunk.donor, chunk.offset, key)
                 };
                 let chunk = chunk.filter(good).map(|chunk| (NodeDonor::Layer(chunk.donor), chunk.offset));
-                chunk.or_else(|| self.leftovers.chunk(key))
+                chunk.or_else(|| self.left_chunk(key))
             })
             .collect()
     }

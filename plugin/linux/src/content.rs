@@ -71,14 +71,20 @@ fn copy_bytes(to: &File, at: u64, from: &File, start: u64, len: u64) -> Result<u
     Ok(done)
 }
 
+/// Bytes that [`copy_sparse`] copies between two looks whether that is still wanted.
+const STEP: u64 = 64 << 20;
+
 /// Copies the first `len` bytes of `from` to `to`, an empty file, which gets that length. Holes stay holes.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] when `from` is shorter.
-pub fn copy_sparse(to: &File, from: &File, len: u64) -> Result<()> {
+/// [`io::ErrorKind::UnexpectedEof`] when `from` is shorter; [`io::ErrorKind::Interrupted`] once it is not `wanted` any more.
+pub fn copy_sparse(to: &File, from: &File, len: u64, wanted: &dyn Fn() -> bool) -> Result<()> {
     to.set_len(len)?;
     let mut at = 0;
     while at < len {
+        if !wanted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
             Ok(start) if start < len => start,
             // Nothing but a hole up to the end.
@@ -88,6 +94,7 @@ pub fn copy_sparse(to: &File, from: &File, len: u64) -> Result<()> {
             Err(e) => return Err(e.into()),
         };
         let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(len).min(len);
+        let end = end.min(start.saturating_add(STEP));
         if end <= start || copy_range(to, start, from, start, end - start)? != end - start {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -133,11 +140,16 @@ mod tests {
         from.write_all_at(b"middle", 5 << 20).unwrap();
         from.set_len(20 << 20).unwrap();
         let to = tempfile::tempfile().unwrap();
-        copy_sparse(&to, &from, 20 << 20).unwrap();
+        copy_sparse(&to, &from, 20 << 20, &|| true).unwrap();
         let mut got = [0; 6];
         to.read_exact_at(&mut got, 5 << 20).unwrap();
         assert_eq!((&got, to.metadata().unwrap().len()), (b"middle", 20 << 20));
         assert!(to.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks() + 8);
-        assert!(copy_sparse(&tempfile::tempfile().unwrap(), &from, 30 << 20).is_err(), "it is shorter");
+        assert!(
+            copy_sparse(&tempfile::tempfile().unwrap(), &from, 30 << 20, &|| true).is_err(),
+            "it is shorter"
+        );
+        let given_up = copy_sparse(&tempfile::tempfile().unwrap(), &from, 20 << 20, &|| false);
+        assert_eq!(given_up.unwrap_err().kind(), io::ErrorKind::Interrupted);
     }
 }

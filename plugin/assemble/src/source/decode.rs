@@ -10,24 +10,27 @@ use chunked_core::{ByteRange, Hasher};
 use crate::error::{AssembleError, lossy};
 use crate::source::piece::FetchedPiece;
 use crate::work::budget::{MAX_BUFFERED, Windows};
+use crate::work::layer::Layer;
 
 /// Bytes that a streaming decoder gives at a time.
 const BUFFER: u32 = 256 << 10;
+/// Bytes of a hole that are hashed between two looks whether the layer is still wanted.
+const ZEROS: u64 = 8 << 20;
 
 thread_local! {
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too.
+/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too, unless the `layer` is not
+/// wanted any more.
 ///
 /// The output is exactly `piece.len` bytes or an error: a decompressor is never given more room.
-pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>, AssembleError> {
-    let Some(frames) = &piece.frames else {
-        let mut hasher = Hasher::new();
-        hasher.update_zeros(piece.len);
-        check(path, piece, hasher)?;
-        return Ok(None);
-    };
+pub(crate) fn decode(
+    path: &[u8],
+    piece: &FetchedPiece,
+    layer: &Layer,
+) -> Result<Option<Bytes>, AssembleError> {
+    let Some(frames) = &piece.frames else { return hole(path, piece, layer).map(|()| None) };
     let failed = || AssembleError::Decode { path: lossy(path), offset: piece.offset, len: piece.len };
     if piece.len > MAX_BUFFERED {
         return Err(failed());
@@ -50,6 +53,21 @@ pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>,
     Ok(Some(Bytes::from(out)))
 }
 
+/// A hole may be of any length, and takes nothing but time.
+fn hole(path: &[u8], piece: &FetchedPiece, layer: &Layer) -> Result<(), AssembleError> {
+    if piece.digest.is_none() {
+        return Ok(());
+    }
+    let (mut hasher, mut left) = (Hasher::new(), piece.len);
+    while left > 0 {
+        layer.check()?;
+        let step = left.min(ZEROS);
+        hasher.update_zeros(step);
+        left -= step;
+    }
+    check(path, piece, hasher)
+}
+
 /// The same with frames that are fetched once more, because those at hand gave `error`. Waits for the network.
 ///
 /// # Errors
@@ -58,6 +76,7 @@ pub(crate) fn decode(path: &[u8], piece: &FetchedPiece) -> Result<Option<Bytes>,
 pub(crate) fn decode_again(
     path: &[u8],
     piece: &FetchedPiece,
+    layer: &Layer,
     error: AssembleError,
 ) -> Result<Option<Bytes>, AssembleError> {
     let Some((frames, again)) = piece.frames.as_ref().zip(piece.again.as_deref()) else { return Err(error) };
@@ -70,7 +89,7 @@ pub(crate) fn decode_again(
         return Err(error);
     }
     let second = FetchedPiece { frames: Some(second.into()), again: None, ..piece.clone() };
-    decode(path, &second).map_err(|_| garbled())
+    decode(path, &second, layer).map_err(|_| garbled())
 }
 
 fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), AssembleError> {

@@ -3,24 +3,22 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunked_core::{Digest, Hasher};
+use chunked_core::Digest;
 use chunked_linux::{Dir, copy_sparse};
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
+use crate::source::content::{self, SMALL};
 use crate::source::file::{NewFile, Source};
-use crate::source::refetch::{Failed, Spare, instead};
+use crate::source::refetch::{Failed, Spare, or_instead};
 use crate::source::rights::Rights;
 use crate::source::share::share;
 use crate::work::job::Ran;
-
-/// Files up to this many bytes are read into memory once, for copy and hash together.
-const SMALL: u64 = 1 << 20;
 
 /// A file of another layer with the wanted content.
 #[derive(Debug, Clone)]
@@ -68,20 +66,8 @@ impl Source for FromDonor {
     }
 
     fn make(self: Box<Self>, file: NewFile, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
-        let reason = match self.take(&file) {
-            Ok(part) => {
-                parts.push(part);
-                file.complete(file.digest);
-                return Ok(Ran::Done);
-            }
-            Err(Failed::Ours(error)) => return Err(error),
-            Err(Failed::Refuted(reason)) => {
-                self.donor.refute(&reason);
-                reason
-            }
-            Err(Failed::Unreadable(reason)) => reason,
-        };
-        instead(file, &self.spare, &reason)
+        let taken = self.take(&file);
+        or_instead(taken, file, &self.spare, |reason| self.donor.refute(reason), parts)
     }
 }
 
@@ -89,9 +75,7 @@ impl FromDonor {
     fn take(&self, file: &NewFile) -> Result<Part, Failed> {
         let donor = self.donor.root.open_file(&self.donor.path)?;
         let meta = donor.metadata()?;
-        if meta.len() != file.size {
-            return Err(Failed::Refuted(format!("it has {} bytes, not {}", meta.len(), file.size)));
-        }
+        content::right_length(file, meta.len())?;
         if file.size <= SMALL { self.small(file, &donor, &meta) } else { self.large(file, donor, &meta) }
     }
 
@@ -100,13 +84,9 @@ impl FromDonor {
     }
 
     fn small(&self, file: &NewFile, donor: &File, meta: &Metadata) -> Result<Part, Failed> {
-        let mut data = Vec::with_capacity(usize::try_from(file.size).unwrap_or(0) + 1);
-        (&mut &*donor).take(file.size + 1).read_to_end(&mut data)?;
-        if data.len() as u64 != file.size {
-            return Err(Failed::Refuted("its length changed while it was read".into()));
-        }
+        let data = content::all(file, donor)?;
         if self.donor.check {
-            right_digest(file, Digest::of(&data))?;
+            content::right(file, Digest::of(&data))?;
         }
         if !self.share(file, donor, meta)? {
             let mut made = file.target.create()?;
@@ -119,14 +99,14 @@ impl FromDonor {
 
     fn large(&self, file: &NewFile, donor: File, meta: &Metadata) -> Result<Part, Failed> {
         if self.donor.check {
-            right_digest(file, digest_of(&donor)?)?;
+            content::right(file, content::each(&file.target.layer, &donor, |_| Ok(()))?)?;
         }
         if self.share(file, &donor, meta)? {
             // The page cache of the donor is likely warm, and that of the new file is not.
             return Ok(Part::File { file: donor, start: 0, len: file.size });
         }
         let made = file.target.create()?;
-        match copy_sparse(&made, &donor, file.size) {
+        match copy_sparse(&made, &donor, file.size, &|| file.target.layer.is_wanted()) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(Failed::Refuted("its length changed while it was copied".into()));
             }
@@ -134,23 +114,6 @@ impl FromDonor {
         }
         file.target.finish(&made)?;
         Ok(Part::File { file: made, start: 0, len: file.size })
-    }
-}
-
-fn right_digest(file: &NewFile, found: Digest) -> Result<(), Failed> {
-    if file.digest == Some(found) { Ok(()) } else { Err(Failed::Refuted("it has another digest".into())) }
-}
-
-fn digest_of(mut file: &File) -> io::Result<Digest> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
     }
 }
 

@@ -6,25 +6,22 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use chunked_core::{Digest, Hasher};
+use chunked_core::Digest;
 use chunked_verify::Part;
 
 use crate::error::AssembleError;
+use crate::source::content::{self, SMALL};
 use crate::source::file::{NewFile, Source};
-use crate::source::refetch::{Failed, Spare, instead};
+use crate::source::refetch::{Failed, Spare, or_instead};
 use crate::work::job::Ran;
 
 /// Files from this many bytes on share the source's blocks where the filesystem can. Smaller ones are copied: the
 /// clone has to be read from disk to be hashed, while the source is often in memory.
 const CLONE: u64 = 64 * 1024;
-/// Files up to this many bytes are copied through memory, and not read again for the DiffID.
-const SMALL: u64 = 1 << 20;
-const BUFFER: usize = 256 * 1024;
 
 /// A file that is not ours. Called by workers.
 pub trait Foreign: fmt::Debug + Send + Sync {
@@ -47,112 +44,57 @@ pub(crate) struct FromHost {
 
 impl Source for FromHost {
     fn make(self: Box<Self>, file: NewFile, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
-        let reason = match (Copying { file: &file }).take(&*self.source) {
-            Ok(part) => {
-                parts.push(part);
-                file.complete(file.digest);
-                return Ok(Ran::Done);
-            }
-            Err(Failed::Ours(error)) => return Err(error),
-            Err(Failed::Refuted(reason)) => {
-                self.source.spoiled();
-                reason
-            }
-            Err(Failed::Unreadable(reason)) => reason,
-        };
-        instead(file, &self.spare, &reason)
+        let taken = self.take(&file);
+        or_instead(taken, file, &self.spare, |_| self.source.spoiled(), parts)
     }
 }
 
-/// A file that is made as a copy, or a clone, which is then hashed.
-struct Copying<'a> {
-    file: &'a NewFile,
-}
-
-impl Copying<'_> {
-    fn take(&self, source: &dyn Foreign) -> Result<Part, Failed> {
-        let (file, source) = (self.file, source.open()?);
-        if let Some(clone) = self.clone_of(&source)? {
-            self.prove(self.hash(&clone)?)?;
-            file.target.finish(&clone)?;
-            file.target.layer.shares(file.target.node, file.size, false);
+impl FromHost {
+    fn take(&self, file: &NewFile) -> Result<Part, Failed> {
+        let (target, source) = (&file.target, self.source.open()?);
+        if let Some(clone) = clone_of(file, &source)? {
+            // Of the clone: the source may change at any moment.
+            content::right_length(file, clone.metadata()?.len())?;
+            content::right(file, content::each(&target.layer, &clone, |_| Ok(()))?)?;
+            target.finish(&clone)?;
+            target.layer.shares(target.node, file.size, false);
             return Ok(Part::File { file: clone, start: 0, len: file.size });
         }
-        if file.size <= SMALL { self.small(&source) } else { self.large(source) }
+        if file.size <= SMALL { small(file, &source) } else { large(file, &source) }
     }
+}
 
-    fn prove(&self, found: Digest) -> Result<(), Failed> {
-        if self.file.digest == Some(found) {
-            Ok(())
-        } else {
-            Err(Failed::Refuted("its copy has another digest".into()))
-        }
+fn clone_of(file: &NewFile, source: &File) -> Result<Option<File>, AssembleError> {
+    // What the pair of filesystems refused once it refuses for the whole layer.
+    let layer = &file.target.layer;
+    let refused = &layer.no_host_reflinks;
+    if file.size < CLONE || !layer.reflinks || refused.load(Ordering::Relaxed) {
+        return Ok(None);
     }
+    let clone = file.target.reflink(source)?;
+    if clone.is_none() {
+        refused.store(true, Ordering::Relaxed);
+    }
+    Ok(clone)
+}
 
-    fn clone_of(&self, source: &File) -> Result<Option<File>, AssembleError> {
-        // What the pair of filesystems refused once it refuses for the whole layer.
-        let (target, layer) = (&self.file.target, &self.file.target.layer);
-        let refused = &layer.no_host_reflinks;
-        if self.file.size < CLONE || !layer.reflinks || refused.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let clone = target.reflink(source)?;
-        if clone.is_none() {
-            refused.store(true, Ordering::Relaxed);
-        }
-        Ok(clone)
-    }
+fn small(file: &NewFile, source: &File) -> Result<Part, Failed> {
+    let data = content::all(file, source)?;
+    content::right(file, Digest::of(&data))?;
+    let mut made = file.target.create()?;
+    made.write_all(&data).map_err(file.target.io("writing the file"))?;
+    file.target.finish(&made)?;
+    Ok(Part::Bytes(Bytes::from(data)))
+}
 
-    /// The digest of our own file, which must have the right length.
-    fn hash(&self, file: &File) -> Result<Digest, Failed> {
-        let io = || self.file.target.io("reading back the clone");
-        let len = file.metadata().map_err(io())?.len();
-        if len != self.file.size {
-            return Err(Failed::Refuted(format!("it has {len} bytes, not {}", self.file.size)));
-        }
-        let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; BUFFER], 0);
-        loop {
-            match file.read_at(&mut buffer, at) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(n) => {
-                    hasher.update(&buffer[..n]);
-                    at += n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io()(error).into()),
-            }
-        }
-    }
-
-    fn small(&self, source: &File) -> Result<Part, Failed> {
-        let mut data = Vec::with_capacity(usize::try_from(self.file.size).unwrap_or(0) + 1);
-        source.take(self.file.size + 1).read_to_end(&mut data)?;
-        self.prove(Digest::of(&data))?;
-        let mut file = self.file.target.create()?;
-        file.write_all(&data).map_err(self.file.target.io("writing the file"))?;
-        self.file.target.finish(&file)?;
-        Ok(Part::Bytes(Bytes::from(data)))
-    }
-
-    fn large(&self, source: File) -> Result<Part, Failed> {
-        let mut file = self.file.target.create()?;
-        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
-        // One byte more than wanted shows that it grew; an endless one does no harm.
-        let mut source = source.take(self.file.size + 1);
-        loop {
-            match source.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => {
-                    hasher.update(&buffer[..n]);
-                    let write = self.file.target.io("writing the file");
-                    file.write_all(&buffer[..n]).map_err(write)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.prove(hasher.finish())?;
-        self.file.target.finish(&file)?;
-        Ok(Part::File { file, start: 0, len: self.file.size })
-    }
+fn large(file: &NewFile, source: &File) -> Result<Part, Failed> {
+    let mut made = file.target.create()?;
+    // One byte more than wanted shows that it grew; an endless one does no harm.
+    let source = source.take(file.size + 1);
+    let written = content::each(&file.target.layer, source, |bytes| {
+        made.write_all(bytes).map_err(file.target.io("writing the file"))
+    });
+    content::right(file, written?)?;
+    file.target.finish(&made)?;
+    Ok(Part::File { file: made, start: 0, len: file.size })
 }

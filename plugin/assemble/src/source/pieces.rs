@@ -142,15 +142,17 @@ impl Job for WritePieces {
     fn run(mut self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         while let Some(step) = self.steps.pop_front() {
             match step {
-                Step::Fetched(piece, promise) => match decode(self.path(), &piece) {
-                    Ok(bytes) => self.fetched(bytes, piece.len, promise, parts)?,
-                    Err(error @ (AssembleError::Decode { .. } | AssembleError::Digest { .. }))
-                        if piece.again.is_some() =>
-                    {
-                        return Ok(Ran::Fetch(Box::new(AskAgain { piece, promise, error, rest: self })));
+                Step::Fetched(piece, promise) => {
+                    match decode(self.path(), &piece, &self.file.new.target.layer) {
+                        Ok(bytes) => self.fetched(bytes, piece.len, promise, parts)?,
+                        Err(error @ (AssembleError::Decode { .. } | AssembleError::Digest { .. }))
+                            if piece.again.is_some() =>
+                        {
+                            return Ok(Ran::Fetch(Box::new(AskAgain { piece, promise, error, rest: self })));
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
-                },
+                }
                 Step::Run(run) => self.run_of(run, parts)?,
                 Step::Good(bytes) => self.bytes(bytes, parts)?,
                 Step::Bad(piece, reason) => {
@@ -297,7 +299,7 @@ impl Job for AskAgain {
 
     fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         let Self { piece, promise, error, mut rest } = *self;
-        let bytes = decode_again(rest.path(), &piece, error)?;
+        let bytes = decode_again(rest.path(), &piece, &rest.file.new.target.layer, error)?;
         rest.fetched(bytes, piece.len, promise, parts)?;
         Ok(Ran::Next(rest))
     }
@@ -318,8 +320,8 @@ impl Job for FetchPiece {
     fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
         let Self { piece, mut rest } = *self;
         let (at, len) = (rest.at, piece.spare.described.len);
-        let budget = &rest.file.new.target.layer.budget;
-        write_piece(&piece.spare, &*piece.refetch, rest.path(), &rest.file.file, at, budget)?;
+        let layer = &rest.file.new.target.layer;
+        write_piece(&piece.spare, &*piece.refetch, rest.path(), &rest.file.file, at, layer)?;
         let file = rest.file.file.try_clone().map_err(rest.file.new.target.io("reading it back"))?;
         parts.push(Part::File { file, start: at, len });
         rest.at += len;

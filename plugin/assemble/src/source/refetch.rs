@@ -11,8 +11,9 @@ use crate::error::AssembleError;
 use crate::source::decode::{decode, decode_stream};
 use crate::source::file::NewFile;
 use crate::source::piece::{Refetch, SparePiece};
-use crate::work::budget::{Budget, MAX_BUFFERED};
+use crate::work::budget::MAX_BUFFERED;
 use crate::work::job::{Job, Ran};
+use crate::work::layer::Layer;
 
 /// A file that can be fetched, should the local one be bad.
 #[derive(Debug, Clone)]
@@ -48,15 +49,15 @@ pub(crate) fn write_piece(
     entry: &[u8],
     file: &File,
     at: u64,
-    budget: &Arc<Budget>,
+    layer: &Layer,
 ) -> Result<(), AssembleError> {
     let Some(range) = piece.blob else {
-        return decode(entry, &piece.described).map(drop);
+        return decode(entry, &piece.described, layer).map(drop);
     };
     let mut compressed = Remembering { inner: from.read(range), error: None };
     let mut offset = at;
     // A decoder fills no more of a window than the piece has bytes.
-    let windows = budget.windows_soon(piece.described.len.saturating_add(MAX_BUFFERED));
+    let windows = layer.budget.windows_soon(piece.described.len.saturating_add(MAX_BUFFERED));
     let done = decode_stream(entry, &piece.described, &mut compressed, &windows, |bytes| {
         file.write_all_at(&bytes, offset).map_err(AssembleError::io(entry, "writing the file"))?;
         offset += bytes.len() as u64;
@@ -98,9 +99,34 @@ pub(crate) fn refutes(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory | UnexpectedEof | InvalidInput)
 }
 
+/// What becomes of `file`, which was to be made from a local source: of that came `taken`, or why it gave nothing, and then
+/// the file goes on from `spare`. `refute` is called with the reason when the source does not hold what it was said to.
+pub(crate) fn or_instead(
+    taken: Result<Part, Failed>,
+    file: NewFile,
+    spare: &Spare,
+    refute: impl FnOnce(&str),
+    parts: &mut Vec<Part>,
+) -> Result<Ran, AssembleError> {
+    let reason = match taken {
+        Ok(part) => {
+            parts.push(part);
+            file.complete(file.digest);
+            return Ok(Ran::Done);
+        }
+        Err(Failed::Ours(error)) => return Err(error),
+        Err(Failed::Refuted(reason)) => {
+            refute(&reason);
+            reason
+        }
+        Err(Failed::Unreadable(reason)) => reason,
+    };
+    instead(file, spare, &reason)
+}
+
 /// Goes on with `file` from the blob, because what it was to be made from is bad, for this `reason`; what that left of
 /// the file is removed.
-pub(crate) fn instead(new: NewFile, spare: &Spare, reason: &str) -> Result<Ran, AssembleError> {
+fn instead(new: NewFile, spare: &Spare, reason: &str) -> Result<Ran, AssembleError> {
     spare.from.spoiled(new.target.entry(), reason);
     new.target.layer.count_refetch(new.target.entry(), reason)?;
     new.target.remove()?;
@@ -132,14 +158,7 @@ impl Job for FetchFile {
         let mut at = 0;
         let pieces = self.spare.from.pieces(self.spare.file);
         for piece in &pieces {
-            write_piece(
-                piece,
-                &*self.spare.from,
-                self.path(),
-                &self.file,
-                at,
-                &self.new.target.layer.budget,
-            )?;
+            write_piece(piece, &*self.spare.from, self.path(), &self.file, at, &self.new.target.layer)?;
             at += piece.described.len;
         }
         if at != self.new.size {

@@ -40,7 +40,8 @@ impl Streamed {
     pub(crate) fn new(file: Arc<Growing>, sparse: Option<Sparse>) -> Result<Self, AssembleError> {
         file.set_len()?;
         let parts = sparse.map_or_else(|| vec![(0, file.new.size)], |sparse| sparse.parts).into();
-        let digest = DiffIdHasher::start(HASH_QUEUE)?;
+        let layer = Arc::clone(&file.new.target.layer);
+        let digest = DiffIdHasher::start(HASH_QUEUE, move || layer.is_wanted())?;
         Ok(Self { file, digest, held: Vec::new(), weight: 0, parts })
     }
 

@@ -109,7 +109,7 @@ impl LargeTwin {
         if theirs.ino() == own.ino() {
             return Ok(());
         }
-        if theirs.len() != own.len() || !same_bytes(&ours, &donor)? {
+        if theirs.len() != own.len() || !same_bytes(&ours, &donor, &self.layer)? {
             self.donor.refute("it has other bytes");
             return Ok(());
         }
@@ -152,9 +152,12 @@ impl LargeTwin {
     }
 }
 
-fn same_bytes(mut one: &File, mut other: &File) -> io::Result<bool> {
+fn same_bytes(mut one: &File, mut other: &File, layer: &Layer) -> io::Result<bool> {
     let mut buffers = (vec![0; 256 * 1024], vec![0; 256 * 1024]);
     loop {
+        if !layer.is_wanted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let n = one.read(&mut buffers.0)?;
         if n == 0 {
             return Ok(true);

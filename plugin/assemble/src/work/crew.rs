@@ -54,6 +54,8 @@ pub(crate) trait Prepare: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) pool: Arc<Pool>,
+    /// Whose turn at the pool the layer's work is.
+    pub(crate) owner: Arc<str>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) lane: Arc<Lane>,
     pub(crate) prepare: Option<Box<dyn Prepare>>,
@@ -63,7 +65,7 @@ impl Crew {
     /// Gives `unit` to the workers.
     pub(crate) fn start(self: &Arc<Self>, unit: Unit) {
         let (crew, running) = (Arc::clone(self), self.progress.begin());
-        self.pool.run(move || crew.begin(unit, running));
+        self.pool.run(&self.owner, move || crew.begin(unit, running));
     }
 
     /// Gives `work`, which is no part of the tar, to the workers.
@@ -73,7 +75,7 @@ impl Crew {
         work: impl FnOnce() -> Result<(), AssembleError> + Send + 'static,
     ) {
         let (crew, running) = (Arc::clone(self), self.progress.begin());
-        self.pool.run(move || {
+        self.pool.run(&self.owner, move || {
             if !crew.progress.has_failed()
                 && let Err(error) = caught(&path, work)
             {
@@ -168,6 +170,6 @@ impl Crew {
 
     fn resume(self: &Arc<Self>, unit: Unit, running: Running) {
         let crew = Arc::clone(self);
-        self.pool.run(move || crew.go_on(unit, running));
+        self.pool.run(&self.owner, move || crew.go_on(unit, running));
     }
 }

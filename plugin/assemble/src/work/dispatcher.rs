@@ -31,15 +31,17 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// `prepare` sees all jobs before they are run.
+    /// Its work is done by `pool`, in the turns of `owner`. `prepare` sees all jobs before they are run.
     pub(crate) fn new(
-        pool: Arc<Pool>,
+        (pool, owner): (Arc<Pool>, Arc<str>),
         budget: Arc<Budget>,
         prepare: Option<Box<dyn Prepare>>,
     ) -> Result<Self, AssembleError> {
         let (progress, lane) = (Arc::<Progress>::default(), Arc::<Lane>::default());
-        let crew = Arc::new(Crew { pool, progress, lane, prepare });
-        Ok(Self { crew, budget, hasher: DiffIdHasher::start(HASH_QUEUE)?, unit: Unit::default() })
+        let hashed = Arc::clone(&progress);
+        let hasher = DiffIdHasher::start(HASH_QUEUE, move || !hashed.has_failed())?;
+        let crew = Arc::new(Crew { pool, owner, progress, lane, prepare });
+        Ok(Self { crew, budget, hasher, unit: Unit::default() })
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {

@@ -15,6 +15,7 @@ use crate::error::{AssembleError, lossy};
 use crate::report::Proof;
 use crate::tree::model::NodeId;
 use crate::work::budget::Budget;
+use crate::work::progress::Progress;
 
 /// Pieces or files that had to be fetched alone, because a local file was bad, that one attempt at a layer may cost:
 /// beyond that, planning anew is cheaper.
@@ -65,6 +66,7 @@ pub(crate) struct Layer {
     pub(crate) lease: Option<Weak<dyn Any + Send + Sync>>,
     /// The layer's memory, for what is needed besides what was charged beforehand.
     pub(crate) budget: Arc<Budget>,
+    progress: Arc<Progress>,
     /// Can files of this filesystem share blocks?
     pub(crate) reflinks: bool,
     /// Files of the host are on another filesystem, or cannot share blocks.
@@ -84,6 +86,7 @@ impl Layer {
     pub(crate) fn new(
         root: Arc<Dir>,
         budget: Arc<Budget>,
+        progress: Arc<Progress>,
         lease: Option<Weak<dyn Any + Send + Sync>>,
     ) -> Self {
         Self {
@@ -91,6 +94,7 @@ impl Layer {
             root,
             lease,
             budget,
+            progress,
             broken: AtomicUsize::default(),
             no_host_reflinks: AtomicBool::default(),
             refetches: AtomicUsize::default(),
@@ -99,6 +103,19 @@ impl Layer {
             own_again: Mutex::default(),
             borrowed: Mutex::default(),
         }
+    }
+
+    /// Does anybody still want the layer? Asked by whatever goes through many bytes or entries of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.progress.has_failed()
+    }
+
+    /// The same as a result.
+    ///
+    /// # Errors
+    /// [`AssembleError::Cancelled`] when the layer failed or was given up.
+    pub(crate) fn check(&self) -> Result<(), AssembleError> {
+        if self.is_wanted() { Ok(()) } else { Err(AssembleError::Cancelled) }
     }
 
     /// Counts what a file shares: some bytes, and the inode if it is linked.

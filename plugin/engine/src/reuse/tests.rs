@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use chunked_store::{Flavour, NewFile, NewLayer, StoreOptions, Usage};
 
 use super::*;
+use crate::blocking::Waiting;
 
 const FILES: u32 = 50_000;
 
@@ -45,6 +46,7 @@ fn fifty_thousand_files_are_looked_up_and_claimed_in_less_than_a_second() {
     let wanted: Vec<Key> =
         (0..FILES).map(|file| key(if file % 2 == 0 { file % 4 } else { 9 }, file)).collect();
     let plan = || {
+        let waiting = Waiting::new();
         let sources = Sources {
             store: &store,
             host: None,
@@ -57,6 +59,7 @@ fn fifty_thousand_files_are_looked_up_and_claimed_in_less_than_a_second() {
             },
             policy: Policy::default(),
             leftovers: &leftovers,
+            wanted: &waiting.wanted(),
             claims: Mutex::default(),
         };
         let started = Instant::now();
