@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::file::TlsFiles;
 pub(crate) use trust::describe;
-use trust::{Anyone, Trust};
+use trust::{Trust, Verifier};
 
 /// Longest certificate or key file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -120,8 +120,8 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider);
         let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
         let builder = builder.dangerous().with_custom_certificate_verifier(match skip_verify {
-            true => Arc::new(Anyone(algorithms)),
-            false => Arc::new(Trust::load(ca, algorithms)?),
+            true => Arc::new(Verifier::Anyone(algorithms)),
+            false => Arc::new(Verifier::Trusted(Trust::load(ca, algorithms)?)),
         });
         let mut config = match identity {
             None => builder.with_no_client_auth(),

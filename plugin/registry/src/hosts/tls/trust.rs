@@ -116,9 +116,51 @@ impl Trust {
         let all: Vec<&dyn SignatureVerificationAlgorithm> = all.iter().map(|a| a as _).collect();
         leaf.verify_for_usage(&all, &self.anchors, intermediates, now, ForServers, None, None).map(drop)
     }
+
+    /// Checks everything, also that the certificate is for `name`.
+    fn verify_for(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        self.verify(certificate, intermediates, now).map_err(|error| refused(reason(&error)))?;
+        let named =
+            EndEntityCert::try_from(certificate).and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
+        named.map_err(|_| refused(format!("it is not for {}", name.to_str())))
+    }
 }
 
-impl ServerCertVerifier for Trust {
+/// Whose certificates a connection takes.
+#[derive(Debug)]
+pub(super) enum Verifier {
+    Trusted(Trust),
+    /// Any certificate: `skip_verify`. Only for the host that it was said of.
+    Anyone(WebPkiSupportedAlgorithms),
+}
+
+impl Verifier {
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        match self {
+            Self::Trusted(trust) => &trust.algorithms,
+            Self::Anyone(algorithms) => algorithms,
+        }
+    }
+
+    /// That the server has the key of the certificate it shows, which `check` tells, matters only where that one does.
+    fn handshake(
+        &self,
+        check: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self {
+            Self::Trusted(trust) => check(&trust.algorithms),
+            Self::Anyone(_) => Ok(HandshakeSignatureValid::assertion()),
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -127,10 +169,9 @@ impl ServerCertVerifier for Trust {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map_err(|error| refused(reason(&error)))?;
-        let named = EndEntityCert::try_from(end_entity)
-            .and_then(|leaf| leaf.verify_is_valid_for_subject_name(server_name));
-        named.map_err(|_| refused(format!("it is not for {}", server_name.to_str())))?;
+        if let Self::Trusted(trust) = self {
+            trust.verify_for(end_entity, intermediates, server_name, now)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -140,7 +181,7 @@ impl ServerCertVerifier for Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.handshake(|algorithms| verify_tls12_signature(message, cert, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -149,56 +190,17 @@ impl ServerCertVerifier for Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.handshake(|algorithms| verify_tls13_signature(message, cert, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.algorithms().supported_schemes()
     }
 }
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Trust({} certificates)", self.as_they_are.len())
-    }
-}
-
-/// Takes any certificate: `skip_verify`. Only for the host that it was said of.
-#[derive(Debug)]
-pub(super) struct Anyone(pub WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 

@@ -54,8 +54,8 @@ fn check(trusted: &[&str], shown: &[&str], name: &str, now: UnixTime) -> Result<
     let shown: Vec<_> = shown.iter().map(|name| named(name)).collect();
     let (leaf, others) = shown.split_first().unwrap();
     let name = ServerName::try_from(name).unwrap();
-    match trust.verify_server_cert(leaf, others, &name, &[], now) {
-        Ok(_) => Ok(()),
+    match trust.verify_for(leaf, others, &name, now) {
+        Ok(()) => Ok(()),
         Err(Error::InvalidCertificate(reason)) => Err(describe(&reason)),
         Err(other) => panic!("{other}"),
     }
