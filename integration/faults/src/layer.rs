@@ -1,6 +1,6 @@
 //! A zstd:chunked layer made of a list of files: the smallest writer of the format that will do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,8 +25,19 @@ pub struct TestLayer {
     pub metadata: ByteRange,
     /// Bytes of each file's frames in the blob.
     pub frames: BTreeMap<String, ByteRange>,
-    /// The files by name.
+    /// The files of the tar by name.
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a TOC says that is not so. By name of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Lies {
+    /// The whole file is said to have the digest of this content.
+    pub whole: BTreeMap<String, Vec<u8>>,
+    /// Its first chunk is.
+    pub first_chunk: BTreeMap<String, Vec<u8>>,
+    /// Files that TOC and blob have, and the tar has not.
+    pub ghosts: BTreeSet<String>,
 }
 
 /// `len` bytes that no compressor makes smaller, the same for each `seed`.
@@ -67,17 +78,11 @@ fn header(name: &str, size: u64) -> [u8; 512] {
 impl TestLayer {
     /// A zstd:chunked layer. Files longer than `chunk` bytes are cut into chunks.
     pub fn chunked(files: &BTreeMap<String, Vec<u8>>, chunk: usize) -> Self {
-        Self::lying(files, chunk, &BTreeMap::new(), &BTreeMap::new())
+        Self::lying(files, chunk, &Lies::default())
     }
 
-    /// As [`TestLayer::chunked`], but the TOC names the digests of other contents: for files in `lies` of the whole file,
-    /// for those in `chunk_lies` of the first chunk.
-    pub fn lying(
-        files: &BTreeMap<String, Vec<u8>>,
-        chunk: usize,
-        lies: &BTreeMap<String, Vec<u8>>,
-        chunk_lies: &BTreeMap<String, Vec<u8>>,
-    ) -> Self {
+    /// As [`TestLayer::chunked`], but the TOC lies.
+    pub fn lying(files: &BTreeMap<String, Vec<u8>>, chunk: usize, lies: &Lies) -> Self {
         let mut tar = Vec::new();
         let mut blob = Vec::new();
         let mut raw = Vec::new();
@@ -88,13 +93,16 @@ impl TestLayer {
             split.push(b'\n');
         };
         for (name, content) in files {
-            let head = header(name, content.len() as u64);
-            raw.extend_from_slice(&head);
-            tar.extend_from_slice(&head);
-            tar.extend_from_slice(content);
-            line(&json!({"type": 2, "payload": STANDARD.encode(&raw), "position": 0}));
-            line(&json!({"type": 1, "name": name, "size": content.len(), "position": 0}));
-            blob.extend_from_slice(&compress(&raw));
+            let ghost = lies.ghosts.contains(name);
+            if !ghost {
+                let head = header(name, content.len() as u64);
+                raw.extend_from_slice(&head);
+                tar.extend_from_slice(&head);
+                tar.extend_from_slice(content);
+                line(&json!({"type": 2, "payload": STANDARD.encode(&raw), "position": 0}));
+                line(&json!({"type": 1, "name": name, "size": content.len(), "position": 0}));
+                blob.extend_from_slice(&compress(&raw));
+            }
             let start = blob.len();
             let parts: Vec<&[u8]> = content.chunks(chunk).collect();
             let first = entries.len();
@@ -104,7 +112,7 @@ impl TestLayer {
                 if parts.len() > 1 {
                     entry["chunkOffset"] = json!(at);
                     entry["chunkSize"] = json!(part.len());
-                    let lie = chunk_lies.get(name).filter(|_| at == 0);
+                    let lie = lies.first_chunk.get(name).filter(|_| at == 0);
                     entry["chunkDigest"] = json!(Digest::of(lie.map_or(*part, Vec::as_slice)).to_string());
                 }
                 blob.extend_from_slice(&compress(part));
@@ -114,9 +122,12 @@ impl TestLayer {
             let entry = &mut entries[first];
             entry["type"] = json!("reg");
             entry["size"] = json!(content.len());
-            entry["digest"] = json!(Digest::of(lies.get(name).unwrap_or(content)).to_string());
+            entry["digest"] = json!(Digest::of(lies.whole.get(name).unwrap_or(content)).to_string());
             entry["endOffset"] = json!(blob.len());
             frames.insert(name.clone(), ByteRange { start: start as u64, end: blob.len() as u64 });
+            if ghost {
+                continue;
+            }
             let padding = vec![0; content.len().next_multiple_of(512) - content.len()];
             tar.extend_from_slice(&padding);
             raw = padding;
@@ -148,7 +159,9 @@ impl TestLayer {
         ]);
         let diff_id = Digest::of(&tar);
         let digest = Digest::of(&blob);
-        Self { blob: blob.into(), digest, diff_id, annotations, metadata, frames, files: files.clone() }
+        let mut files = files.clone();
+        files.retain(|name, _| !lies.ghosts.contains(name));
+        Self { blob: blob.into(), digest, diff_id, annotations, metadata, frames, files }
     }
 
     /// The same layer without annotations: it can only be pulled whole.

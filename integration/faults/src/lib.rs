@@ -13,6 +13,6 @@ mod registry;
 
 pub use answer::{Answer, Multipart, Way};
 pub use image::TestImage;
-pub use layer::{TestLayer, noise};
+pub use layer::{Lies, TestLayer, noise};
 pub use node::{Node, NodeOptions};
 pub use registry::{Call, Kind, Registry, Served};

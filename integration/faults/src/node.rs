@@ -12,12 +12,13 @@ use chunked_registry::{Client, ClientOptions, Platform, Reference, RegistryError
 use chunked_store::{Store, StoreOptions};
 use tempfile::TempDir;
 
+use crate::image::TestImage;
 use crate::layer::TestLayer;
 
 /// How a node is set up.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
-    /// Longest silence.
+    /// Longest silence of a registry. What is right may be late on a busy machine: only a test that plays silence makes it short.
     pub stall: Duration,
     /// How layers are fetched.
     pub fetch: FetchOptions,
@@ -32,7 +33,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            stall: Duration::from_millis(700),
+            stall: Duration::from_secs(20),
             fetch: FetchOptions {
                 segment: 256 << 10,
                 ranges_per_request: 1,
@@ -132,6 +133,13 @@ impl Node {
         let platform: Platform = "linux/amd64".parse().unwrap();
         let image = self.client.pull_image(reference, &platform).await.map_err(PullError::Image)?;
         self.engine.image(&Arc::new(image)).await.map_err(PullError::Layer)
+    }
+
+    /// Whether the registry of `reference` answers several ranges in one request, as far as the node has found out by asking
+    /// for some of the config of `image`.
+    pub fn several(&self, reference: &Reference, image: &TestImage) -> Option<bool> {
+        let size = image.config.len() as u64;
+        self.client.blob(reference, image.config_digest(), size).has_multi_range()
     }
 
     /// What differs between a layer and the tree it should be; nothing, if all is well.

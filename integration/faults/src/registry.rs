@@ -6,7 +6,7 @@ mod reply;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -86,6 +86,8 @@ pub(crate) struct Inner {
     documents: Mutex<HashMap<String, Document>>,
     plays: Mutex<HashMap<Kind, Play>>,
     calls: Mutex<Vec<Call>>,
+    /// Calls that are forgotten. They stay where they are: bodies of theirs may still be on their way.
+    forgotten: AtomicUsize,
     /// Wants a token for everything.
     locked: bool,
     tokens: Mutex<BTreeSet<String>>,
@@ -145,6 +147,7 @@ impl Registry {
             documents: Mutex::default(),
             plays: Mutex::default(),
             calls: Mutex::default(),
+            forgotten: AtomicUsize::new(0),
             locked,
             tokens: Mutex::default(),
             signatures: Mutex::default(),
@@ -189,12 +192,13 @@ impl Registry {
 
     /// Everything asked and served so far.
     pub fn served(&self) -> Served {
-        Served(self.inner.calls.lock().clone())
+        Served(self.inner.calls.lock()[self.inner.forgotten.load(Ordering::SeqCst)..].to_vec())
     }
 
     /// Forgets what was asked and served.
     pub fn reset(&self) {
-        self.inner.calls.lock().clear();
+        let calls = self.inner.calls.lock();
+        self.inner.forgotten.store(calls.len(), Ordering::SeqCst);
     }
 }
 

@@ -14,7 +14,8 @@ const FILES: u32 = 30_000;
 const LAYERS: u8 = 4;
 /// Time between two calls.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Longest that a call may take. A runtime that deletes trees on its own threads takes a second and more.
+/// Longest that a call may take, longer than what a thread waits for a processor anyway. A runtime that deletes trees on its
+/// own threads takes a second and more.
 const SLOWEST: Duration = Duration::from_millis(400);
 
 fn layer(number: u8) -> TestLayer {
@@ -34,6 +35,17 @@ async fn look(node: &Node) -> Duration {
     started.elapsed()
 }
 
+/// How late the slowest of many short pauses of a thread outside the runtime ended: how busy the machine is.
+fn lateness(done: &AtomicBool) -> Duration {
+    let mut slowest = Duration::ZERO;
+    while !done.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        std::thread::sleep(PAUSE);
+        slowest = slowest.max(started.elapsed().saturating_sub(PAUSE));
+    }
+    slowest
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_answered_while_large_layers_fail() {
     let registry = Registry::start().await;
@@ -51,6 +63,10 @@ async fn calls_are_answered_while_large_layers_fail() {
             times
         }
     });
+    let busy = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || lateness(&done)
+    });
     assert!(node.pull(&registry.reference("app")).await.is_err());
     while !node.engine.running().is_empty() {
         tokio::time::sleep(PAUSE).await;
@@ -59,6 +75,8 @@ async fn calls_are_answered_while_large_layers_fail() {
     let mut times = looking.await.unwrap();
     times.sort_unstable();
     let (p99, slowest) = (times[times.len() * 99 / 100], times[times.len() - 1]);
-    println!("{} calls: p99 {p99:?}, slowest {slowest:?}", times.len());
-    assert!(slowest < SLOWEST, "a call took {slowest:?}");
+    let busy = busy.join().unwrap();
+    println!("{} calls: p99 {p99:?}, slowest {slowest:?}; a thread waited {busy:?}", times.len());
+    // A call changes threads four times, each of which may wait for a processor as long as any.
+    assert!(slowest < SLOWEST + 4 * busy, "a call took {slowest:?}, and a thread alone waited {busy:?}");
 }

@@ -9,8 +9,10 @@ use chunked_engine::Mode;
 use chunked_faults::{Answer, Kind, Node, NodeOptions, Registry, TestImage, TestLayer, Way, noise};
 use chunked_registry::Reference;
 
-/// Longer than any pull of a good registry takes here, and much shorter than the patience with a bad one.
-const SOON: Duration = Duration::from_secs(10);
+/// Longer than any pull of a good registry takes here, on a slow machine too, and much shorter than the patience with a bad
+/// one.
+const SOON: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn files(seed: u64, count: u64) -> BTreeMap<String, Vec<u8>> {
     (0..count).map(|n| (format!("f{n:03}"), noise(seed + n, 40_000))).collect()
@@ -18,7 +20,7 @@ fn files(seed: u64, count: u64) -> BTreeMap<String, Vec<u8>> {
 
 /// A node that waits for silent registries longer than this test takes.
 fn patient() -> Arc<Node> {
-    Arc::new(Node::new(&NodeOptions { stall: Duration::from_secs(60), ..NodeOptions::default() }))
+    Arc::new(Node::new(&NodeOptions { stall: PATIENCE, ..NodeOptions::default() }))
 }
 
 fn play(registry: &Registry, answer: &Answer) {
@@ -146,14 +148,14 @@ async fn deadlines_are_counted_for_each_image() {
     registry.add("two", &TestImage::new(vec![good.clone(), TestLayer::chunked(&files(9, 1), usize::MAX)]));
     registry.play(Kind::Toc, &[Answer::StallAfter(10)], Way::ThenRight);
     let options = NodeOptions {
-        stall: Duration::from_secs(8),
-        deadline: Some(Duration::from_secs(6)),
+        stall: Duration::from_secs(20),
+        deadline: Some(Duration::from_secs(15)),
         ..NodeOptions::default()
     };
     let node = Arc::new(Node::new(&options));
     let first = begin(&node, registry.reference("one")).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    // It joins the transfer that the first began, and has its own six seconds.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    // It joins the transfer that the first began, which goes on after 20 seconds, and has its own time until second 27.
     let second = begin(&node, registry.reference("two")).await;
     let error = first.await.unwrap().unwrap_err();
     assert!(error.contains("pull.deadline"), "{error}");
@@ -168,11 +170,8 @@ async fn abandonment_is_counted_for_each_image() {
     registry.add("one", &TestImage::new(vec![TestLayer::chunked(&files(0, 50), usize::MAX)]));
     registry.add("two", &TestImage::new(vec![TestLayer::chunked(&files(99, 50), usize::MAX)]));
     play(&registry, &Answer::StallAfter(10));
-    let options = NodeOptions {
-        stall: Duration::from_secs(60),
-        keep_running: Duration::from_millis(300),
-        ..NodeOptions::default()
-    };
+    let options =
+        NodeOptions { stall: PATIENCE, keep_running: Duration::from_millis(300), ..NodeOptions::default() };
     let node = Arc::new(Node::new(&options));
     let first = begin(&node, registry.reference("one")).await;
     let second = begin(&node, registry.reference("two")).await;

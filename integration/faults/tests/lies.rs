@@ -2,9 +2,9 @@
 //! lie more than once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chunked_faults::{Node, NodeOptions, Registry, TestImage, TestLayer, noise};
+use chunked_faults::{Answer, Kind, Lies, Node, NodeOptions, Registry, TestImage, TestLayer, Way, noise};
 use chunked_store::{Problem, Verified, VerifyOptions, Watch};
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -47,8 +47,8 @@ async fn pull(node: &Node, registry: &Registry, name: &str, layer: TestLayer) ->
 
 /// A layer with these files, of which each is said to be one of `claimed`.
 fn liar(files: &Files, claimed: &Files) -> TestLayer {
-    let lies = files.keys().cloned().zip(claimed.values().cloned()).collect();
-    TestLayer::lying(files, CHUNK, &lies, &BTreeMap::new())
+    let whole = files.keys().cloned().zip(claimed.values().cloned()).collect();
+    TestLayer::lying(files, CHUNK, &Lies { whole, ..Lies::default() })
 }
 
 async fn whole_files(count: u64) {
@@ -111,12 +111,14 @@ async fn chunks_of_a_file_that_came_from_elsewhere() {
     let known = files("f", 0..20);
     pull(&node, &registry, "known", TestLayer::plain(&known)).await;
     let wanted = files("lib", 100..120);
-    let lies = known.keys().cloned().zip(wanted.values().map(|content| content[..CHUNK].to_vec())).collect();
-    let evil = TestLayer::lying(&known, CHUNK, &BTreeMap::new(), &lies);
+    let first_chunk =
+        known.keys().cloned().zip(wanted.values().map(|content| content[..CHUNK].to_vec())).collect();
+    let lies = Lies { first_chunk, ..Lies::default() };
+    let evil = TestLayer::lying(&known, CHUNK, &lies);
     // A plain layer of the same tar has the same DiffID: another file makes it another layer.
     let mut with = evil.files.clone();
     with.insert("evil".to_owned(), b"x".to_vec());
-    let evil = TestLayer::lying(&with, CHUNK, &BTreeMap::new(), &lies);
+    let evil = TestLayer::lying(&with, CHUNK, &lies);
     pull(&node, &registry, "evil", evil).await;
     assert_eq!(problems(&node, false), [""; 0]);
     // Their first chunks are wanted, in files of which the rest is new.
@@ -153,4 +155,67 @@ async fn a_liar_in_flight() {
         assert!(served < 1.2, "{served} of both blobs was served");
     }
     assert_eq!(problems(&node, false), [""; 0]);
+}
+
+/// A layer of ten files, of which the tar lacks one.
+fn haunted(chunk: usize, ghost: &str) -> TestLayer {
+    let files = files("f", 0..10);
+    assert!(files.contains_key(ghost));
+    let ghosts = BTreeSet::from([ghost.to_owned()]);
+    TestLayer::lying(&files, chunk, &Lies { ghosts, ..Lies::default() })
+}
+
+/// The layer is refused because of the ghost, and nothing of this try is left.
+async fn refused(node: &Node, registry: &Registry, name: &str, ghost: &str) {
+    let parts = || std::fs::read_dir(node.root().join("partial")).unwrap().count();
+    let before = parts();
+    let error = node.pull(&registry.reference(name)).await.unwrap_err().to_string();
+    assert!(error.contains("TOC check failed") && error.contains(ghost), "{name}: {error}");
+    assert_eq!((node.staging(), parts()), (0, before), "{name}: what is left of it");
+}
+
+/// The first, one in the middle, and the last: of the blob's bytes the last one is not asked for by anybody else.
+const GHOSTS: [&str; 3] = ["f000", "f005", "f009"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_tar_lacks_fails_a_first_pull() {
+    for chunk in [CHUNK, usize::MAX] {
+        for ghost in GHOSTS {
+            let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+            registry.add("haunted", &TestImage::new(vec![haunted(chunk, ghost)]));
+            refused(&node, &registry, "haunted", ghost).await;
+            // Nor where the node has all that the TOC lists, so that nothing is fetched.
+            let (node, all) = (Node::new(&NodeOptions::default()), files("other", 0..10));
+            pull(&node, &registry, "all", TestLayer::plain(&all)).await;
+            refused(&node, &registry, "haunted", ghost).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_tar_lacks_fails_a_pull_that_goes_on_too() {
+    for chunk in [CHUNK, usize::MAX] {
+        for ghost in GHOSTS {
+            // One request after the other: then it is known what had come when one was refused.
+            let mut options = NodeOptions::default();
+            (options.fetch.connections, options.fetch.small_requests) = (1, 1);
+            let (registry, node) = (Registry::start().await, Node::new(&options));
+            let layer = haunted(chunk, ghost);
+            registry.add("haunted", &TestImage::new(vec![layer.clone()]));
+            let refuses = [Answer::Right, Answer::Right, Answer::Right, Answer::Status(403)];
+            registry.play(Kind::Range, &refuses, Way::ForEver);
+            registry.play(Kind::Whole, &[Answer::Status(403)], Way::ForEver);
+            let error = node.pull(&registry.reference("haunted")).await.unwrap_err().to_string();
+            assert!(error.contains("access denied"), "{error}");
+            let mut left = std::fs::read_dir(node.root().join("partial")).unwrap();
+            let file = left.next().unwrap().unwrap().path().join("fs/f001");
+            assert_eq!(std::fs::read(file).unwrap(), layer.files["f001"], "there is something to go on from");
+            registry.reset();
+            registry.play(Kind::Range, &[], Way::ThenRight);
+            registry.play(Kind::Whole, &[], Way::ThenRight);
+            refused(&node, &registry, "haunted", ghost).await;
+            let (served, all) = (registry.served().layer_bytes(), layer.blob.len() as u64);
+            assert!(served < all - 250_000, "it went on: {served} of {all} bytes served");
+        }
+    }
 }

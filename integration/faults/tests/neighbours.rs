@@ -60,7 +60,7 @@ async fn three_bad_registries_leave_the_good_one_its_speed() {
         }
         let started = Instant::now();
         while node.engine.running().len() < 2 * usize::try_from(LAYERS).unwrap() {
-            assert!(started.elapsed() < Duration::from_secs(20), "they have begun");
+            assert!(started.elapsed() < Duration::from_secs(60), "they have begun");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let beside = pulled(&node, chunked, 1_000_000).await;

@@ -9,14 +9,19 @@ mod rows;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chunked_faults::{Answer, Kind, Node, NodeOptions, Registry, Served, TestImage, TestLayer, Way, noise};
+use chunked_faults::{
+    Answer, Kind, Multipart, Node, NodeOptions, Registry, Served, TestImage, TestLayer, Way, noise,
+};
+use chunked_fetch::FetchOptions;
 use futures_util::StreamExt;
-use rows::{Cost, End, Image, Row};
+use rows::{Cost, End, Image, RIGHT, Row};
 
 /// Rows played at the same time: most of them only wait.
 const AT_ONCE: usize = 8;
+/// Longest silence of a registry. It passes a dozen times where nothing ever comes; and what is right must not take it.
+const STALL: Duration = Duration::from_millis(2500);
 /// The longest a row may take, whatever is played.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Files of a layer, every other one different from version to version.
 fn files(version: u64) -> BTreeMap<String, Vec<u8>> {
@@ -63,7 +68,7 @@ async fn play(row: Row, images: &Images) -> Option<String> {
     registry.add("old", &images.old);
     let image = if row.image == Image::Plain { &images.plain } else { &images.new };
     registry.add("new", image);
-    let mut options = NodeOptions::default();
+    let mut options = NodeOptions { stall: STALL, ..NodeOptions::default() };
     options.fetch.ranges_per_request = if row.several { 64 } else { 1 };
     let node = Node::new(&options);
     let (before, after): (Vec<_>, Vec<_>) = row.plays.iter().partition(|(kind, ..)| *kind == Kind::Probe);
@@ -74,7 +79,7 @@ async fn play(row: Row, images: &Images) -> Option<String> {
         node.pull(&registry.reference("old")).await.map_err(|error| error.to_string()).unwrap();
     }
     if row.several {
-        probed(&registry).await;
+        probed(&node, &registry, image, &row).await;
     }
     registry.reset();
     for (kind, answers, way) in after {
@@ -89,7 +94,7 @@ async fn play(row: Row, images: &Images) -> Option<String> {
         Image::Update => layer.missing(&images.old.layers[0]),
         Image::First | Image::Plain => layer.blob.len() as u64,
     };
-    let limit = limit(row.cost, needed, layer);
+    let limit = limit(row.cost, needed, layer, &options.fetch);
     let bytes = served.layer_bytes();
     let wrong = match (&result, &row.end) {
         (Err(_), _) => Some("it hangs".to_owned()),
@@ -110,16 +115,18 @@ async fn play(row: Row, images: &Images) -> Option<String> {
     wrong.map(|wrong| format!("{}: {wrong}\n    {}", row.name, shown(&served)))
 }
 
-/// Waits for the probe, which runs beside the pull.
-async fn probed(registry: &Registry) {
-    for _ in 0..500 {
-        if registry.served().of(&[Kind::Probe]).any(|call| call.status != 0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// Waits until the node knows what the probe showed, which runs beside the pull. An answer that breaks off shows nothing.
+async fn probed(node: &Node, registry: &Registry, image: &TestImage, row: &Row) {
+    let breaks_off =
+        |answer: &Answer| matches!(answer, Answer::Reset | Answer::Multi(Multipart::WrongBoundary));
+    let lost = row.plays.iter().any(|(kind, answers, _)| *kind == Kind::Probe && breaks_off(&answers[0]));
+    let asked = || registry.served().of(&[Kind::Probe]).any(|call| call.status != 0);
+    let reference = registry.reference("new");
+    let started = Instant::now();
+    while !(if lost { asked() } else { node.several(&reference, image).is_some() }) {
+        assert!(started.elapsed() < LIMIT, "{}: the probe has no end", row.name);
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Until its answer is read.
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// True when several ranges were asked for although the probe failed, or not although it did not.
@@ -128,15 +135,17 @@ fn several(row: &Row, served: &Served) -> bool {
     served.of(&[Kind::Ranges]).next().is_some() == probe_failed
 }
 
-fn limit(cost: Cost, needed: u64, layer: &TestLayer) -> u64 {
+fn limit(cost: Cost, needed: u64, layer: &TestLayer, fetch: &FetchOptions) -> u64 {
     let blob = layer.blob.len() as u64;
+    // Small requests: one more than there are connections for every four that went well.
+    let out = fetch.small_requests.min(fetch.connections + RIGHT / 4) as u64;
     match cost {
         Cost::Needed => needed + needed * 15 / 100,
         Cost::Blob => blob + layer.metadata.len(),
         Cost::Both => needed + blob,
         Cost::Twice => 2 * needed,
         Cost::TwiceAndBlob => 2 * needed + blob,
-        Cost::Burst => needed + 4 * blob,
+        Cost::Burst => needed + out * blob,
         Cost::Nothing => 0,
     }
 }

@@ -15,6 +15,9 @@ mod whole;
 
 use chunked_faults::{Answer, Kind, Way};
 
+/// Requests that go well before something else comes.
+pub const RIGHT: usize = 4;
+
 /// What is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
@@ -46,8 +49,9 @@ pub enum Cost {
     Twice,
     /// The same, and the blob.
     TwiceAndBlob,
-    /// What is missing, and the blob for each of four requests that are out when ranges end: every one of them is
-    /// answered with it, and all but one given up at once. What is served then is what sockets hold.
+    /// What is missing, and the blob for each request that is out when ranges end after [`RIGHT`] that went well: every one of
+    /// them is answered with it, and all but one given up at once. What is served then is what sockets hold, and that may be
+    /// all of a blob as small as these.
     Burst,
     /// Not a byte of the layer.
     Nothing,

@@ -8,7 +8,7 @@ use Kind::{Range, Toc};
 use Way::{ForEver, ThenRight};
 use chunked_faults::{Answer, Kind, Way};
 
-use super::{Cost, End, Image, Row};
+use super::{Cost, End, Image, RIGHT, Row};
 use crate::row;
 
 pub fn rows() -> Vec<Row> {
@@ -96,7 +96,7 @@ pub fn rows() -> Vec<Row> {
         End::Tree,
         Cost::Needed,
     );
-    let some = |last: Answer| [Right, Right, Right, Right, last];
+    let some = |last: Answer| [vec![Right; RIGHT], vec![last]].concat();
     for last in [Status(416), Status(501), Status(400)] {
         let name = format!("Range: right four times, then {last:?} for ever");
         add(name, &[(Range, &some(last), ForEver)], End::Tree, Cost::Both);
