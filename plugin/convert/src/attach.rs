@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use chunked_core::Digest;
 
 use crate::document::{Descriptor, Document, Parsed};
+use crate::referrers::{self, Referrer};
 use crate::report::Attachment;
-use crate::source::Referrer;
 
 /// BuildKit's annotation: which manifest of the index an entry is about.
 const SUBJECT: &str = "vnd.docker.reference.digest";
@@ -96,7 +96,7 @@ pub(crate) fn referrer(referrer: &Referrer, subject: Digest, carried: bool) -> A
     };
     Attachment {
         digest: referrer.descriptor.digest,
-        kind: crate::referrers::kind(referrer),
+        kind: referrers::kind(referrer),
         subject: Some(subject),
         new_subject: carried.then_some(subject),
         carried,

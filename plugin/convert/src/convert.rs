@@ -319,7 +319,7 @@ impl Work<'_> {
     async fn carry_referrer(
         &self,
         subject: &Digest,
-        referrer: &crate::source::Referrer,
+        referrer: &crate::referrers::Referrer,
     ) -> Result<(), ConvertError> {
         let document = self.context.source.document(&referrer.descriptor.digest).await?;
         self.artifact_blobs(&document).await?;

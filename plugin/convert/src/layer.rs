@@ -17,13 +17,11 @@ use crate::error::{ConvertError, blocking};
 use crate::media::{self, LayerKind};
 use crate::options::Options;
 use crate::progress::{LayerProgress, Phase, Progress};
-use crate::report::{Action, Content, Delivery, LayerReport};
+use crate::report::{ALREADY, Action, Content, Delivery, LayerReport};
 use crate::source::Source;
 use crate::temp::Temp;
 use crate::writer::{self, Outcome};
 
-/// Why most layers are left alone.
-pub(crate) const ALREADY: &str = "it is zstd:chunked already";
 /// Bytes read or written at a time.
 const BUFFER: usize = 256 * 1024;
 

@@ -3,6 +3,9 @@
 use chunked_core::Digest;
 use serde::Serialize;
 
+/// Why most layers are left alone.
+pub(crate) const ALREADY: &str = "it is zstd:chunked already";
+
 /// What became of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,5 +141,5 @@ impl Report {
 
 /// Kept although it is a layer that could have been chunked.
 fn not_chunked(layer: &LayerReport) -> bool {
-    layer.action == Action::Kept && layer.reasons.iter().any(|reason| reason != crate::layer::ALREADY)
+    layer.action == Action::Kept && layer.reasons.iter().any(|reason| reason != ALREADY)
 }

@@ -17,6 +17,7 @@ use chunked_registry::{Client, Reference};
 use crate::document::{Descriptor, Document};
 use crate::error::{ConvertError, blocking};
 use crate::location::Location;
+use crate::referrers::Referrer;
 use crate::temp::Temp;
 use docker_archive::DockerArchive;
 use files::{Files, MAX_DOCUMENT};
@@ -181,19 +182,11 @@ impl Source {
             Self::Registry(source) => source.referrers(subject).await,
             Self::Layout(layout) => {
                 let (layout, subject) = (Arc::clone(layout), *subject);
-                blocking(move || crate::referrers::listed(&layout, &subject)).await
+                blocking(move || layout.referrers(&subject)).await
             }
             Self::Docker(_) => Ok(Vec::new()),
         }
     }
-}
-
-/// Something that refers to an image.
-#[derive(Debug, Clone)]
-pub(crate) struct Referrer {
-    pub descriptor: Descriptor,
-    /// The tag that names it, for those that are found by their names only (cosign).
-    pub tag: Option<String>,
 }
 
 /// A reader over a blob.

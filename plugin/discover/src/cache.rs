@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use chunked_core::Digest;
 
-use crate::find::Found;
+use crate::found::Found;
 
 /// Manifests remembered: with 20 layers each about 3 MB.
 const MAX_MANIFESTS: usize = 4096;

@@ -16,6 +16,7 @@ mod containerd;
 mod documents;
 mod error;
 mod find;
+mod found;
 mod hints;
 mod origin;
 mod scan;
@@ -24,7 +25,7 @@ mod stored;
 
 pub use containerd::{Containerd, Options};
 pub use error::{DiscoverError, ErrorKind, NoSource};
-pub use find::{Found, NoRegistry, Source};
+pub use found::{Found, NoRegistry, Source};
 pub use stored::{Content, StoredBlob};
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::candidates::{Candidate, Listing};
 use crate::containerd::Containerd;
 use crate::documents::{Documents, Outcome};
 use crate::error::{DiscoverError, NoSource};
-use crate::find::{Found, Search, Source, found};
+use crate::find::Search;
+use crate::found::{Found, Source, found};
 use crate::origin::Record;
 
 /// Images that are offered besides the first.

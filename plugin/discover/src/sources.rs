@@ -10,7 +10,8 @@ use crate::candidates::{Candidate, Listing};
 use crate::containerd::Containerd;
 use crate::documents::Documents;
 use crate::error::{DiscoverError, NoSource};
-use crate::find::{NoRegistry, Search, Source};
+use crate::find::Search;
+use crate::found::{NoRegistry, Source};
 use crate::origin::{Names, Origin, Place, Record, origins, references};
 
 /// Names looked at to choose among origins.

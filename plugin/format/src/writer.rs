@@ -16,6 +16,7 @@ mod lane;
 mod metadata;
 mod plan;
 mod pool;
+mod step;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -6,6 +6,7 @@
 mod answer;
 mod challenge;
 mod command;
+mod credentials;
 pub(crate) mod docker_config;
 mod environment;
 mod helper;
@@ -28,8 +29,9 @@ use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::Transport;
 pub(crate) use challenge::Challenge;
+use credentials::Credentials;
 pub(crate) use keychain::Places;
-use keychain::{Credentials, Found, Keychain, Stamp};
+use keychain::{Found, Keychain, Stamp};
 pub(crate) use scope::Scope;
 
 /// How long a user name and password are used before the keychain is asked again.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use crate::body::Body;
-use crate::client::{Expect, Get, Inner, Target};
+use crate::client::{Client, Expect, Get, Inner, Target};
 use crate::content_range::ContentRange;
 use crate::error::{ErrorKind, Failure, RegistryError, Subject};
 use crate::knowledge::Network;
@@ -49,8 +49,15 @@ pub enum Ranges {
     Parts(Parts),
 }
 
+impl Client {
+    /// A handle on the blob `digest`, `size` bytes long, in the repository of `reference`. Asks nothing yet.
+    pub fn blob(&self, reference: &Reference, digest: Digest, size: u64) -> Blob {
+        Blob::new(Arc::clone(&self.inner), reference.clone(), digest, size)
+    }
+}
+
 impl Blob {
-    pub(crate) fn new(client: Arc<Inner>, reference: Reference, digest: Digest, size: u64) -> Self {
+    fn new(client: Arc<Inner>, reference: Reference, digest: Digest, size: u64) -> Self {
         // Until somebody answers: whoever did for another blob.
         let origin = Mutex::new(client.knowledge.origin(&reference.host));
         let (name, shortcut) = (digest.to_string(), Arc::default());

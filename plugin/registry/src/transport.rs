@@ -3,34 +3,36 @@
 //! HTTP/1.1 unless told otherwise: docs/registries.md has the measurement behind that.
 
 mod answered;
+mod ask;
 mod broken;
 mod clients;
 mod incoming;
 mod limits;
+mod reply;
 mod shortcut;
 mod throttle;
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use url::Url;
 
 use self::answered::Answered;
+pub(crate) use self::ask::{Ask, Upload};
 use self::clients::Clients;
 use self::incoming::Pace;
 pub(crate) use self::incoming::{Incoming, Witness};
 use self::limits::{Limits, Permits, Stuck};
+pub(crate) use self::reply::Reply;
 pub(crate) use self::shortcut::Shortcut;
 use self::throttle::Throttle;
-use crate::client::ClientOptions;
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::{Endpoint, Tls, authority, same_origin};
+use crate::options::ClientOptions;
 
 /// Redirects followed for one request, as many as Go's client follows.
 const MAX_REDIRECTS: usize = 10;
@@ -56,88 +58,6 @@ pub(crate) struct Transport {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the HTTP client: {0}")]
 pub struct ClientError(String);
-
-/// Body of a request.
-#[derive(Clone, Default)]
-pub(crate) enum Upload {
-    #[default]
-    Empty,
-    /// Sent as `application/x-www-form-urlencoded`. Holds credentials: never sent to another host.
-    Form(Arc<[(&'static str, String)]>),
-    Bytes(Bytes),
-    /// `len` bytes from a body that can be opened again, for a second try. `progress` counts those handed to
-    /// the connection: an upload stalls when it stands still.
-    Stream {
-        len: u64,
-        open: Arc<dyn Fn() -> reqwest::Body + Send + Sync>,
-        progress: Arc<AtomicU64>,
-    },
-}
-
-/// One request.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub method: Method,
-    pub url: Url,
-    pub headers: HeaderMap,
-    /// Sent only to the origin of `url`.
-    pub authorization: Option<HeaderValue>,
-    pub body: Upload,
-    /// Where the same was found lately, if it is asked for more than once.
-    pub shortcut: Option<Arc<Shortcut>>,
-    /// What comes is proven by a digest, whoever sends it.
-    pub digest_proves: bool,
-}
-
-impl Ask {
-    pub(crate) fn get(url: Url, headers: HeaderMap) -> Self {
-        let (authorization, body) = (None, Upload::Empty);
-        let (method, shortcut, digest_proves) = (Method::GET, None, false);
-        Self { method, url, headers, authorization, body, shortcut, digest_proves }
-    }
-}
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// The URL that answered. May be signed: not for logs and errors.
-    pub url: Url,
-    /// True when the host that was asked gave the answer itself, false after a redirect to another.
-    pub direct: bool,
-    body: Incoming,
-}
-
-impl Reply {
-    /// Scheme, host and port of who answered.
-    pub(crate) fn origin(&self) -> String {
-        format!("{}://{}", self.url.scheme(), authority(&self.url))
-    }
-
-    /// The header `name`; nothing when it is absent or not readable.
-    pub(crate) fn text(&self, name: HeaderName) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    /// Length of the body, if the server told it.
-    pub(crate) fn content_length(&self) -> Option<u64> {
-        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-    }
-
-    pub(crate) fn into_body(self) -> Incoming {
-        self.body
-    }
-
-    /// The same with what came of its body within `time`, at most `most` bytes, in memory: its place is free.
-    pub(crate) async fn settle(self, most: usize, time: Duration) -> Self {
-        Self { body: self.body.settle(most, time).await, ..self }
-    }
-
-    pub(crate) fn body_mut(&mut self) -> &mut Incoming {
-        &mut self.body
-    }
-}
 
 impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Result<Self, ClientError> {
@@ -313,17 +233,6 @@ fn readable(value: &HeaderValue) -> Option<String> {
         }
     }
     Some(text)
-}
-
-impl fmt::Debug for Upload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("Empty"),
-            Self::Form(_) => f.write_str("Form(..)"),
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Self::Stream { len, .. } => write!(f, "Stream({len})"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))] // See clippy.toml.
 
+mod blocking;
+mod cause;
 mod convert;
 mod filter;
 mod handover;
@@ -22,12 +24,15 @@ mod idmap;
 mod key;
 mod mask;
 mod mounts;
+mod options;
 mod prepare;
 mod remote;
 mod service;
 mod status;
 
-pub use handover::{Cause, Decision, Fallback, HandOvers, LastHandOver, decide};
+pub use cause::Cause;
+pub use handover::{Decision, Fallback, HandOvers, LastHandOver, decide};
 pub use mounts::MountOptions;
+pub use options::ServiceOptions;
 pub use remote::{RemoteError, RemoteLayers, RemoteRequest};
-pub use service::{NoRemoteLayers, ServiceOptions, service};
+pub use service::{NoRemoteLayers, service};

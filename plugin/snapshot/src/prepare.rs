@@ -8,11 +8,12 @@ use chunked_proto::containerd::types::Mount;
 use chunked_store::{Adoption, Kind, LayerPin, NewSnapshot, Snapshot, Store, StoreError};
 use tonic::Status;
 
+use crate::blocking::blocking;
 use crate::handover::{Decision, decide};
 use crate::key::{self, Key};
 use crate::mounts::mounts;
+use crate::options::ServiceOptions;
 use crate::remote::{RemoteLayers, RemoteRequest};
-use crate::service::{ServiceOptions, blocking};
 use crate::{convert, idmap};
 
 /// One Prepare; runs in a task of its own, so that the client's going away does not stop it.

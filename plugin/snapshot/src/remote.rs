@@ -7,7 +7,7 @@ use std::pin::Pin;
 use chunked_core::Digest;
 use chunked_store::LayerPin;
 
-use crate::handover::Cause;
+use crate::cause::Cause;
 
 /// A layer that containerd is about to download unless we have it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,25 +10,16 @@ use chunked_store::{Kind, LayerPin, NewSnapshot, Store, StoreError};
 use tonic::{Request, Response, Status};
 use wire::snapshots_server::{Snapshots, SnapshotsServer};
 
+use crate::blocking::{blocking, ended};
+use crate::cause::Cause;
 use crate::filter::Filter;
-use crate::handover::{Cause, Fallback, HandOvers};
-use crate::mounts::{MountOptions, mounts};
+use crate::mounts::mounts;
+use crate::options::ServiceOptions;
 use crate::prepare::Preparation;
 use crate::remote::{RemoteError, RemoteLayers, RemoteRequest};
-use crate::{convert, idmap, mask, status};
+use crate::{convert, idmap, mask};
 
 mod list;
-
-/// How the service behaves.
-#[derive(Debug, Clone, Default)]
-pub struct ServiceOptions {
-    /// Options of the mounts it returns.
-    pub mounts: MountOptions,
-    /// What becomes of layers that we cannot make.
-    pub fallback: Fallback,
-    /// Counts those that are handed over to containerd.
-    pub handed_over: Arc<HandOvers>,
-}
 
 /// The gRPC service, to be added to a tonic server. Message limits are containerd's.
 pub fn service(
@@ -68,23 +59,6 @@ impl Service {
     ) -> Result<T, Status> {
         blocking(&self.store, work).await
     }
-}
-
-/// Runs `work` where blocking is fine, and to its end even when the caller goes away.
-pub(crate) async fn blocking<T: Send + 'static>(
-    store: &Arc<Store>,
-    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Status> {
-    let store = Arc::clone(store);
-    let done = tokio::task::spawn_blocking(move || work(&store)).await;
-    done.map_err(ended)?.map_err(status::of_store)
-}
-
-/// A task of ours that panicked or was stopped with the runtime.
-#[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
-fn ended(error: tokio::task::JoinError) -> Status {
-    tracing::error!(%error, "request ended abnormally");
-    Status::internal(format!("request ended abnormally: {error}"))
 }
 
 #[tonic::async_trait]

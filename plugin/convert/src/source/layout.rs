@@ -2,11 +2,13 @@
 
 use chunked_core::{ByteRange, Digest};
 use serde::Deserialize;
+use serde_json::Value;
 use std::io::Read;
 
 use super::files::Files;
-use crate::document::{Descriptor, Document, Index};
+use crate::document::{Descriptor, Document, Index, Parsed};
 use crate::error::ConvertError;
+use crate::referrers::{self, Referrer};
 
 /// The annotation that names an image of a layout.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -84,9 +86,24 @@ impl Layout {
         }
     }
 
-    /// Every manifest that its index lists itself: where a layout keeps what refers to its images.
-    pub(crate) fn listed(&self) -> &[Descriptor] {
-        &self.index.manifests
+    /// Manifests that its index lists itself, which is where a layout keeps them, and whose `subject` is `subject`.
+    pub(crate) fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
+        let mut found = Vec::new();
+        for descriptor in self.index.manifests.iter().take(referrers::MAX) {
+            if descriptor.digest == *subject {
+                continue;
+            }
+            let document = proven(self.document(&descriptor.digest)?, &descriptor.digest)?;
+            let rest = match &document.parsed {
+                Parsed::Index(index) => &index.rest,
+                Parsed::Manifest(manifest) => &manifest.rest,
+            };
+            let about = rest.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
+            if about == Some(subject.to_string().as_str()) {
+                found.push(Referrer { descriptor: descriptor.clone(), tag: None });
+            }
+        }
+        Ok(found)
     }
 
     /// A document, whatever its bytes are.

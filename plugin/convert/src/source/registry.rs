@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use bytes::{Buf, Bytes};
 use chunked_core::{ByteRange, Digest};
 use chunked_fetch::{FetchError, FetchOptions, Segments};
-use chunked_registry::{Client, Reference};
+use chunked_registry::{Client, ErrorKind, Reference};
 
-use super::Referrer;
-use crate::document::{Descriptor, Document};
+use crate::document::{Descriptor, Document, Parsed};
 use crate::error::ConvertError;
+use crate::referrers::{COSIGN, MAX, Referrer, tag};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -54,8 +54,46 @@ impl RegistrySource {
         Ok(bytes)
     }
 
+    /// What refers to `subject`: by the referrers API, or the tag schema of registries without it, and by cosign's tags.
     pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
-        crate::referrers::in_registry(&self.client, &self.reference, subject).await
+        let schema = tag(subject);
+        let mut found = Vec::new();
+        let pages = match self.client.referrers(&self.reference, subject).await? {
+            Some(pages) => {
+                let wrong = |error| ConvertError::document("list of referrers of", *subject)(error);
+                pages
+                    .into_iter()
+                    .map(|bytes| Document::parse(bytes).map_err(wrong))
+                    .collect::<Result<_, _>>()?
+            }
+            None => self.optional(&schema).await?.into_iter().collect::<Vec<_>>(),
+        };
+        for document in pages {
+            if let Parsed::Index(index) = document.parsed {
+                let referrers = index.manifests.into_iter();
+                found.extend(referrers.map(|descriptor| Referrer { descriptor, tag: None }));
+            }
+        }
+        if found.len() > MAX {
+            tracing::warn!(image = %self.reference, %subject, referrers = found.len(), "only {MAX} referrers are looked at");
+            found.truncate(MAX);
+        }
+        for suffix in COSIGN {
+            let tag = format!("{schema}.{suffix}");
+            if let Some(document) = self.optional(&tag).await? {
+                found.push(Referrer { descriptor: document.descriptor(), tag: Some(tag) });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The document that a name means, where there is one.
+    async fn optional(&self, name: &str) -> Result<Option<Document>, ConvertError> {
+        match self.client.document(&self.reference, name).await {
+            Ok(document) => Ok(Some(document)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -14,17 +14,6 @@ pub struct Evidence {
     pub not_checked: Vec<String>,
 }
 
-/// Which statements there were to compare TOC and tar-split with.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stated {
-    /// The annotations state the TOC's digest.
-    pub toc: bool,
-    /// The TOC states the tar-split's digest.
-    pub tar_split: bool,
-    /// The TOC does not, but annotations do, as they did from June 2023 to May 2024.
-    pub tar_split_by_annotation: bool,
-}
-
 /// Of an outline (`verified` is `None`) or of an inspection, to which everything else is given.
 pub(super) fn of(index: Option<&Index>, annotations: bool, verified: Option<(&Verified, u64)>) -> Evidence {
     let mut evidence = Evidence::default();

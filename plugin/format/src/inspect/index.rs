@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use crate::entry::TocEntry;
 use crate::inspect::decoder::decode;
-use crate::inspect::evidence::Stated;
 use crate::inspect::frames::FrameStats;
 use crate::inspect::{InspectError, Problems, TocStats};
 use crate::skippable;
@@ -29,6 +28,17 @@ pub(super) struct Index {
     pub stated: Stated,
     /// The tar-split of a generation whose TOC does not authenticate it.
     old_split: Option<(Vec<u8>, u64)>,
+}
+
+/// Which statements there were to compare TOC and tar-split with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stated {
+    /// The annotations state the TOC's digest.
+    pub toc: bool,
+    /// The TOC states the tar-split's digest.
+    pub tar_split: bool,
+    /// The TOC does not, but annotations do, as they did from June 2023 to May 2024.
+    pub tar_split_by_annotation: bool,
 }
 
 /// The TOC as a whole.

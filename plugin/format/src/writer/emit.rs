@@ -10,10 +10,10 @@ use crate::entry::TocEntry;
 use crate::error::WriteError;
 use crate::reason::Reason;
 use crate::skippable;
-use crate::writer::flow::Step;
 use crate::writer::lane::FileSums;
 use crate::writer::metadata::{TarSplit, Toc};
 use crate::writer::pool::{Compressed, Done};
+use crate::writer::step::Step;
 use crate::writer::{Outcome, Stats, Written};
 
 /// Bytes that a chunk's entry has at least: its digest and keys.

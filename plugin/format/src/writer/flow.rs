@@ -4,48 +4,16 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, sync_channel};
 
-use bytes::Bytes;
-use chunked_core::Digest;
-
-use crate::entry::TocEntry;
 use crate::error::WriteError;
-use crate::reason::Reason;
 use crate::writer::emit::Emitter;
-use crate::writer::lane::FileSums;
 use crate::writer::pool::{Done, Frame, Job};
+use crate::writer::step::Step;
 
 /// Bytes of tar in one job, about: enough that handing it over costs nothing, little enough to share work.
 const JOB: usize = 256 << 10;
 
 /// Frames in one job: tiny ones cost time as well.
 const JOB_FRAMES: usize = 512;
-
-/// What is written, in tar order.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// The next compressed frame.
-    Frame,
-    /// Raw bytes of the tar for the tar-split.
-    Segment(Bytes),
-    /// A tar entry. If it has payload, frames, chunks and [`Step::PayloadEnd`] follow.
-    Entry(Box<TocEntry>),
-    /// The frames since the last chunk are a chunk.
-    Chunk {
-        /// Its length in bytes of the file.
-        len: u64,
-        /// Whether it is a hole.
-        zeros: bool,
-        /// Its digest, if not the last frame's.
-        digest: Option<Receiver<Digest>>,
-    },
-    /// The file ends.
-    PayloadEnd {
-        /// Its sums, if not the only frame's.
-        sums: Option<Receiver<FileSums>>,
-    },
-    /// There can be no TOC.
-    Plain(Reason),
-}
 
 #[derive(Debug)]
 struct Batch {

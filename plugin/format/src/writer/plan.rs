@@ -15,10 +15,11 @@ use crate::entry::TocEntry;
 use crate::error::WriteError;
 use crate::header::clean;
 use crate::reason::Reason;
-use crate::writer::flow::{Flow, Step};
+use crate::writer::flow::Flow;
 use crate::writer::input::Input;
 use crate::writer::lane::Files;
 use crate::writer::pool::{Frame, Sums};
+use crate::writer::step::Step;
 use crate::writer::{FRAME, Written};
 use headers::Next;
 

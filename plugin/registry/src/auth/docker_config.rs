@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::keychain::Credentials;
+use super::credentials::Credentials;
 use crate::error::Failure;
 
 /// Longest file read, in bytes.

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::command::{CommandError, Output};
+use super::credentials::Credentials;
 use super::environment;
-use super::keychain::Credentials;
 
 /// What helpers write when they have nothing for a host.
 const NOT_FOUND: &str = "credentials not found in native keychain";

@@ -7,21 +7,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
-
+use super::credentials::Credentials;
 use super::docker_config::{self, Entry};
 use super::helper;
 use super::kubelet::Plugins;
 use crate::error::{RegistryError, Subject};
-
-/// What to authenticate with.
-#[derive(Clone)]
-pub(crate) enum Credentials {
-    /// User name and password, or token.
-    Password { user: String, password: SecretString },
-    /// An OAuth2 refresh token.
-    Identity(SecretString),
-}
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -129,15 +119,5 @@ async fn read(path: PathBuf, subject: &Subject) -> Result<Entry, RegistryError> 
     match tokio::task::spawn_blocking(look).await {
         Ok(entry) => entry.map_err(|failure| subject.error(failure)),
         Err(_) => Err(subject.request("reading credentials was interrupted")),
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // User names of cloud registries can be telling, too.
-        f.write_str(match self {
-            Self::Password { .. } => "Password(..)",
-            Self::Identity(_) => "Identity(..)",
-        })
     }
 }

@@ -16,9 +16,9 @@ use tokio::process::Command;
 use self::config::Provider;
 use self::matching::matches;
 use super::command::CommandError;
+use super::credentials::Credentials;
 use super::docker_config::normal;
 use super::environment;
-use super::keychain::Credentials;
 use crate::duration::parse_go_duration;
 
 /// Answers kept for each plugin.

@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::answer::TokenAnswer;
-use super::keychain::{Credentials, Found};
+use super::credentials::Credentials;
+use super::keychain::Found;
 use super::{Challenge, Scope, basic, denied};
-use crate::client::document;
 use crate::error::{Failure, RegistryError, Subject, TOKEN};
 use crate::hosts::{Endpoint, authority, same_origin};
 use crate::retry::{Patience, Retry};
@@ -74,12 +74,12 @@ async fn once(
             return Err(denied(subject, format!("{have} (HTTP {status})"), found));
         }
         status => {
-            let (detail, retry_after) = (String::new(), crate::client::retry_after(&reply.headers));
+            let (detail, retry_after) = (String::new(), reply.retry_after());
             let failure = Failure::Status { status, detail, retry_after, ranged: false, direct: true };
             return Err(subject.error(failure));
         }
     }
-    let body = document(reply, MAX_ANSWER, subject).await?;
+    let body = reply.whole(MAX_ANSWER, subject).await?;
     let answer = TokenAnswer::parse(&body);
     let answer = answer.ok_or_else(|| subject.request("the token server's answer is not understood"))?;
     let secret = answer.token().ok_or_else(|| subject.request("the token server's answer has no token"))?;

@@ -2,7 +2,6 @@
 //! something else.
 
 use chunked_core::Digest;
-use futures_util::StreamExt;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 
@@ -12,7 +11,6 @@ use crate::image::ImageError;
 use crate::oci::{Descriptor, Document};
 use crate::reference::Reference;
 use crate::retry::{Patience, Retry};
-use crate::transport::Reply;
 
 /// Longest manifest or index, in bytes: what registries accept.
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
@@ -114,26 +112,8 @@ impl Client {
             headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         }
         let reply = self.inner.get(target, place, headers, subject).await?;
-        document(reply, limit, subject).await
+        reply.whole(limit, subject).await
     }
-}
-
-/// A body of at most `limit` bytes.
-pub(crate) async fn document(reply: Reply, limit: u64, subject: &Subject) -> Result<Vec<u8>, RegistryError> {
-    let too_long = || subject.error(Failure::TooLong(limit));
-    if reply.content_length().is_some_and(|length| length > limit) {
-        return Err(too_long());
-    }
-    let mut chunks = reply.into_body();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|failure| subject.error(failure))?;
-        if (bytes.len() + chunk.len()) as u64 > limit {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 pub(super) fn subject(target: &Target, what: String) -> Subject {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_core::ByteRange;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
@@ -20,8 +20,6 @@ use crate::transport::{Ask, Reply, Shortcut};
 const MAX_DETAIL: usize = 4096;
 /// Time given to an error's body.
 const DETAIL_TIME: Duration = Duration::from_secs(2);
-/// Longest `Retry-After` believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What an answer must be, so that a host that gives another one is passed over.
 #[derive(Debug, Clone)]
@@ -181,7 +179,7 @@ impl Expect {
 /// The error that an answer other than a success means.
 pub(crate) async fn failure(reply: Reply, ranged: bool, subject: &Subject) -> RegistryError {
     let (status, direct) = (reply.status, reply.direct);
-    let retry_after = retry_after(&reply.headers);
+    let retry_after = reply.retry_after();
     // A 416 may announce the whole blob's length for a body that never comes (docker-registry 2.8).
     let detail = match status {
         StatusCode::RANGE_NOT_SATISFIABLE => String::new(),
@@ -201,16 +199,6 @@ fn plain(reply: Reply, ranged: bool, subject: &Subject) -> Result<Reply, Registr
     }
     let encoding = String::from_utf8_lossy(encoding).chars().take(50).collect();
     Err(subject.error(Failure::Encoding { encoding, ranged }))
-}
-
-/// How long the server wants to be left alone.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER).and_then(seconds)
-}
-
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    let seconds = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 /// What the registry says about its error (distribution spec, "Error Codes"), as `: text` or nothing.
@@ -256,13 +244,5 @@ mod tests {
         ] {
             assert_eq!(described(body.as_bytes()).as_deref(), text, "{body}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_bounded() {
-        let value = |text| seconds(&HeaderValue::from_static(text));
-        assert_eq!(value("3"), Some(Duration::from_secs(3)));
-        assert_eq!(value("86400"), Some(MAX_RETRY_AFTER));
-        assert_eq!(value("Fri, 31 Dec 1999 23:59:59 GMT"), None);
     }
 }

@@ -5,7 +5,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
-use super::documents::{MAX_MANIFEST, document, subject};
+use super::documents::{MAX_MANIFEST, subject};
 use super::exchange::{Target, failure};
 use super::{Client, Inner};
 use crate::auth::Scope;
@@ -57,7 +57,7 @@ impl Client {
         loop {
             let next = next(&reply.headers).map(|text| led_to(&reply.url, text)).transpose();
             let next = next.map_err(|reason| subject.error(Failure::Redirect(reason)))?;
-            let page = document(reply, MAX_MANIFEST, &subject).await?;
+            let page = reply.whole(MAX_MANIFEST, &subject).await?;
             bytes += page.len();
             pages.push(page);
             let Some(url) = next else { return Ok(Some(pages)) };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use chunked_core::Digest;
 use url::Url;
 
-use crate::client::ClientOptions;
 use crate::error::causes;
 use crate::hosts::{Tls, is_loopback};
+use crate::options::ClientOptions;
 
 /// Clients kept; each has its own connections.
 const MAX_CLIENTS: usize = 256;

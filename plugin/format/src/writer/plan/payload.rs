@@ -10,9 +10,9 @@ use crate::entry::TocEntry;
 use crate::error::WriteError;
 use crate::reason::Reason;
 use crate::writer::FRAME;
-use crate::writer::flow::Step;
 use crate::writer::plan::Planner;
 use crate::writer::pool::{Frame, Sums};
+use crate::writer::step::Step;
 
 /// The part of a file that is not in frames yet.
 #[derive(Debug, Default)]
