@@ -18,7 +18,7 @@ use crate::value::format_size;
 
 pub use host::{Host, HostPolicy};
 pub use log::{Level, Log, LogFormat, ParseLevelError};
-pub use pull::{Durability, Fallback, Pull};
+pub use pull::{Durability, Fallback, Prefer, Pull};
 pub use registry::Registry;
 pub use reuse::{Reuse, ReuseDomain, ReuseLayers};
 pub use store::Store;

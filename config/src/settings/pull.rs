@@ -53,6 +53,8 @@ pub struct Pull {
     /// Pause after the first of them, which doubles with each up to 10 s: 1 ms to 10 s.
     #[serde(deserialize_with = "value::duration::<1, 10_000, _>", serialize_with = "value::show_duration")]
     pub retry_pause: Duration,
+    /// What is saved first when only some of a layer is missing.
+    pub prefer: Prefer,
     /// Bytes per second that a network is taken to bring until it was measured: 1 KiB to 1 TiB.
     #[serde(
         deserialize_with = "value::size::<0x400, 0x100_0000_0000, _>",
@@ -78,6 +80,17 @@ pub struct Pull {
     pub durability: Durability,
     /// What becomes of a layer that we cannot make although containerd may.
     pub fallback: Fallback,
+}
+
+/// What is saved first when only some of a layer is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// Bytes: on any network at most 1.05 times what is missing is fetched.
+    #[default]
+    Bytes,
+    /// Time: one stream of more bytes is taken where it is expected to be faster than the ranges.
+    Time,
 }
 
 /// What becomes of a layer that we cannot make: its registry denies us, cannot be reached or is not trusted, breaks a rule
@@ -124,6 +137,7 @@ impl Default for Pull {
             minimum_rate: 1 << 10,
             retries: 5,
             retry_pause: Duration::from_millis(200),
+            prefer: Prefer::default(),
             assumed_bandwidth: 12 << 20,
             assumed_round_trip: Duration::from_millis(20),
             keep_running_after_cancel: Duration::from_secs(600),

@@ -82,6 +82,7 @@ fn mistakes_say_where_and_what() {
             "[registry]\nimage_credential_provider_config = \"/x.yaml\"",
             "file: [registry] image_credential_provider_config and image_credential_provider_bin_dir go together",
         ),
+        ("[pull]\nprefer = \"speed\"", "file:2:10: unknown variant `speed`, expected `bytes` or `time`"),
         ("[pull]\ndeadline = \"8d\"", "file:2:12: 8d is out of bounds"),
         ("root = \"var/lib\"", "file:1:8: \"var/lib\" is not an absolute path"),
         ("root = \"/var/../etc\"", "file:1:8: \"/var/../etc\" is not an absolute path"),

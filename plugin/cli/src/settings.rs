@@ -7,7 +7,7 @@ use chunked_config::{DEFAULT_PATH, Durability, HostPolicy, ReuseLayers, Settings
 use chunked_engine::{Domain, Domains, EngineOptions, Layers};
 use chunked_fetch::{FetchOptions, Retry};
 use chunked_host::{HostIndex, HostOptions, Mounts, Policy, Schedule};
-use chunked_plan::Costs;
+use chunked_plan::{Costs, Prefer};
 use chunked_registry::ClientOptions;
 use chunked_snapshot::Fallback;
 use chunked_store::{Keep, StoreOptions};
@@ -114,16 +114,20 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
             small_requests: pull.small_requests_per_layer,
             segment: pull.segment,
             ranges_per_request: pull.ranges_per_request,
-            memory: None,
             retry: Retry {
                 attempts: u32::try_from(pull.retries).unwrap_or(u32::MAX),
                 pause: pull.retry_pause,
                 ..Retry::default()
             },
+            ..FetchOptions::default()
         },
         costs: Costs {
             bandwidth: pull.assumed_bandwidth,
             round_trip: pull.assumed_round_trip,
+            prefer: match pull.prefer {
+                chunked_config::Prefer::Bytes => Prefer::Bytes,
+                chunked_config::Prefer::Time => Prefer::Time,
+            },
             ..Costs::default()
         },
         domains: domains(settings),

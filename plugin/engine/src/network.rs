@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chunked_plan::Costs;
+use chunked_plan::{Costs, Prefer};
 
 use crate::blob::LayerBlob;
 use crate::job::Job;
@@ -17,7 +17,9 @@ impl Job {
     pub(crate) fn costs(&self, blob: &LayerBlob) -> Costs {
         let options = &self.inner.options;
         let LayerBlob::Registry(blob) = blob else {
-            return Costs { bandwidth: HERE.0, round_trip: HERE.1, connections: 1, ..options.costs };
+            // Bytes of this machine cost nobody anything.
+            let prefer = Prefer::Time;
+            return Costs { bandwidth: HERE.0, round_trip: HERE.1, connections: 1, prefer, ..options.costs };
         };
         let network = blob.network();
         let at_once = if blob.has_multi_range() == Some(true) { options.fetch.ranges_per_request } else { 1 };
@@ -30,7 +32,7 @@ impl Job {
             ..options.costs
         };
         // On a line this slow no gap is worth a byte that is not needed.
-        if self.places.fewest_bytes { Costs { bandwidth: 1, ..costs } } else { costs }
+        if self.places.fewest_bytes { Costs { bandwidth: 1, prefer: Prefer::Bytes, ..costs } } else { costs }
     }
 
     /// Asks the blob's origin for several ranges of the image's config at once, in the background, if nobody did.

@@ -27,6 +27,8 @@ const LEAST: u64 = 256 << 10;
 /// A request is to last for so many round trips, and for so long at least.
 const ROUND_TRIPS: u32 = 20;
 const LEAST_TIME: Duration = Duration::from_millis(250);
+/// Compressed bytes that one processor decodes in a second.
+const DECODED: u64 = 256 << 20;
 
 /// Some bytes of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct FetchOptions {
     pub segment: u64,
     /// Ranges in one request, where a [probe](crate::probe) showed that the registry can: 1 means never more.
     pub ranges_per_request: usize,
+    /// Bytes of blobs that this node can take in, in a second: no network is taken to be faster, whatever is measured.
+    pub fastest: u64,
     /// What is done about failures that may pass.
     pub retry: Retry,
     /// Where what is asked for and not used yet is charged. While it gives nothing, less is asked for, down to one
@@ -66,10 +70,17 @@ impl Default for FetchOptions {
             small_requests: 16,
             segment: 4 << 20,
             ranges_per_request: 64,
+            fastest: fastest(),
             retry,
             memory: None,
         }
     }
+}
+
+/// What all processors decode together of zstd at its usual levels, hashing and writing not counted.
+fn fastest() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    DECODED.saturating_mul(u64::try_from(cores).unwrap_or(1))
 }
 
 impl FetchOptions {
@@ -256,7 +267,7 @@ async fn by_ranges(
             news = poll_fn(|cx| lanes.poll(cx)) => {
                 news?;
                 if let Some(bandwidth) = lanes.bandwidth() {
-                    blob.note_bandwidth(bandwidth);
+                    blob.note_bandwidth(bandwidth.min(options.fastest));
                 }
             }
             () = output.closed() => return Ok(()),

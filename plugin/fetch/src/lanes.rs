@@ -14,10 +14,8 @@ use futures_util::{Stream, StreamExt};
 
 use crate::fetch::Segment;
 use crate::memory::charged;
+use crate::meter::Meter;
 use crate::transfer::{Stop, Transfer};
-
-/// Bytes of one request from which its speed is taken: fewer say more about the round trip.
-const MEASURED: u64 = 256 << 10;
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<Vec<Segment>, Stop>> + Send>>;
 
@@ -29,8 +27,8 @@ struct Lane {
     pieces: Option<Pieces>,
     /// By offset. Several ranges in one request may arrive in any order.
     arrived: BTreeMap<u64, Bytes>,
-    bytes: u64,
-    first: Option<Instant>,
+    /// Its first byte has arrived.
+    begun: bool,
     /// For what has not arrived.
     memory: Option<Permit>,
 }
@@ -65,20 +63,12 @@ impl Lane {
     }
 
     fn arrive(&mut self, segments: Vec<Segment>) {
-        self.first.get_or_insert_with(Instant::now);
+        self.begun = true;
         for segment in segments {
             let len = segment.data.len() as u64;
-            self.bytes += len;
             let permit = self.memory.as_mut().map(|memory| memory.split(len));
             self.arrived.insert(segment.offset, charged(segment.data, permit));
         }
-    }
-
-    /// Bytes per second since its first byte.
-    fn rate(&self) -> Option<f64> {
-        let seconds = self.first?.elapsed().as_secs_f64();
-        let bytes = u32::try_from(self.bytes).ok().filter(|_| self.bytes >= MEASURED && seconds > 0.0)?;
-        Some(f64::from(bytes) / seconds)
     }
 }
 
@@ -90,8 +80,7 @@ pub(crate) struct Lanes {
     begun: bool,
     /// Requests that brought everything.
     complete: usize,
-    /// What was measured and not asked for yet: bytes per second.
-    bandwidth: Option<u64>,
+    meter: Meter,
 }
 
 impl Lanes {
@@ -104,7 +93,7 @@ impl Lanes {
         });
         let pieces: Pieces = Box::pin(pieces);
         let (left, arrived) = (ranges.into(), BTreeMap::new());
-        self.lanes.push_back(Lane { left, pieces: Some(pieces), arrived, bytes: 0, first: None, memory });
+        self.lanes.push_back(Lane { left, pieces: Some(pieces), arrived, begun: false, memory });
     }
 
     /// Requests that are running, or whose data is not handed on yet.
@@ -159,42 +148,39 @@ impl Lanes {
 
     /// What was measured since this was asked last: bytes per second, all requests together.
     pub(crate) fn bandwidth(&mut self) -> Option<u64> {
-        self.bandwidth.take()
+        self.meter.take()
     }
 
     /// Ready when data has arrived or a request is complete, or with the byte offset and cause when one failed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (u64, Stop)>> {
-        let mut news = false;
-        let running = self.lanes.iter().filter(|lane| lane.pieces.is_some()).count();
+        let (mut news, mut measured, mut waiting) = (false, 0_u64, false);
         for lane in &mut self.lanes {
+            // How long the first byte takes says more about the round trip.
+            let begun = lane.begun;
             while let Some(pieces) = &mut lane.pieces {
                 match pieces.poll_next_unpin(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(segments))) => {
                         self.begun = true;
+                        if begun {
+                            measured += segments.iter().map(|segment| segment.data.len() as u64).sum::<u64>();
+                        }
                         lane.arrive(segments);
                     }
                     Poll::Ready(Some(Err(stop))) => return Poll::Ready(Err((lane.missing(), stop))),
                     Poll::Ready(None) => {
                         lane.pieces = None;
                         self.complete += 1;
-                        // The others are taken to be as fast as this one.
-                        let all =
-                            lane.rate().map(|rate| rate * f64::from(u32::try_from(running).unwrap_or(1)));
-                        self.bandwidth = all.map(whole).or(self.bandwidth);
                     }
                 }
                 news = true;
             }
+            waiting |= lane.begun && lane.pieces.is_some();
         }
+        self.meter.note(measured, waiting, Instant::now());
         self.retire();
         if news { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is positive")]
-fn whole(rate: f64) -> u64 {
-    rate as u64
 }
 
 impl fmt::Debug for Lanes {

@@ -14,6 +14,7 @@ mod fetch;
 mod here;
 mod lanes;
 mod memory;
+mod meter;
 mod probe;
 mod ranges;
 mod segments;

@@ -2,7 +2,21 @@
 
 use std::time::Duration;
 
-/// The network between the node and a registry.
+use serde::Serialize;
+
+/// What a plan saves first, of a layer of which the node has something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// Bytes: only what is missing is asked for, and as much of the gaps as [`Costs::EXTRA_PERCENT_CROWDED`] allows.
+    #[default]
+    Bytes,
+    /// Time: also one stream of everything from the first to the last missing byte, where that is expected to be
+    /// faster.
+    Time,
+}
+
+/// The network between the node and a registry, and what is to be saved on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Costs {
     /// Bytes per second, all connections together.
@@ -18,6 +32,8 @@ pub struct Costs {
     pub ranges_per_request: u32,
     /// Largest gap to fill, in bytes, whatever the other numbers say; at most [`Costs::MAX_GAP`] is heeded.
     pub max_gap: u64,
+    /// What is saved first.
+    pub prefer: Prefer,
 }
 
 impl Costs {
@@ -34,8 +50,14 @@ impl Costs {
     pub const EXTRA_PERCENT_PARTS: u64 = 2;
     /// Bytes before each part of a multipart answer (RFC 9110, section 14.6), as servers send it.
     pub const PART_HEADER: u64 = 160;
-    /// Gap bytes that are fine however little is needed.
+    /// Gap bytes that are fine however little is needed, where time is preferred.
     pub const EXTRA_FREE: u64 = 4 << 10;
+    /// The same where bytes are preferred: the heads of two or three requests and answers are as long.
+    pub const EXTRA_FREE_OF_BYTES: u64 = 1 << 10;
+    /// Bytes that the heads of one more request and its answer take at least. While there are more than
+    /// [`Costs::MAX_RANGES`] ranges, gaps up to this length are filled where bytes are preferred: asking apart from them
+    /// would move more bytes.
+    pub const HEADS: u64 = 400;
     /// Gap bytes, in per cent of the bytes needed, that are not worth a second request.
     pub const NEGLIGIBLE_PERCENT: u64 = 1;
     /// Ranges that are fine: this many take 32 round trips if 16 run at the same time, well under a second on most
@@ -55,6 +77,14 @@ impl Costs {
         let gap = in_flight / u128::from(self.at_once(0));
         let limit = self.max_gap.clamp(Self::MIN_GAP, Self::MAX_GAP);
         u64::try_from(gap).unwrap_or(u64::MAX).clamp(Self::MIN_GAP, limit)
+    }
+
+    /// Gap bytes that are fine however little is needed.
+    pub(crate) fn free(&self) -> u64 {
+        match self.prefer {
+            Prefer::Bytes => Self::EXTRA_FREE_OF_BYTES,
+            Prefer::Time => Self::EXTRA_FREE,
+        }
     }
 
     /// Ranges of `bytes` bytes each that are asked for in one round trip.
@@ -89,6 +119,7 @@ impl Default for Costs {
             small_requests: 16,
             ranges_per_request: 1,
             max_gap: Self::MAX_GAP,
+            prefer: Prefer::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::costs::Costs;
+use crate::costs::{Costs, Prefer};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -15,7 +15,7 @@ pub enum Way {
     Nothing,
     /// What is missing, and small gaps.
     Ranges,
-    /// Everything from the first to the last missing byte, because it takes no longer.
+    /// Everything from the first to the last missing byte: hardly anything else lies between, or it takes no longer.
     Stream,
 }
 
@@ -42,6 +42,7 @@ fn costs<S: Serializer>(costs: &Costs, to: S) -> Result<S::Ok, S::Error> {
         small_requests: u32,
         ranges_per_request: u32,
         largest_gap: u64,
+        prefer: Prefer,
     }
     let round_trip_micros = u64::try_from(costs.round_trip.as_micros()).unwrap_or(u64::MAX);
     Inputs {
@@ -51,6 +52,7 @@ fn costs<S: Serializer>(costs: &Costs, to: S) -> Result<S::Ok, S::Error> {
         small_requests: costs.small_requests,
         ranges_per_request: costs.ranges_per_request,
         largest_gap: costs.gap(),
+        prefer: costs.prefer,
     }
     .serialize(to)
 }
@@ -62,9 +64,13 @@ impl fmt::Display for Decision {
             Way::Ranges => "ranges",
             Way::Stream => "one stream",
         };
+        let first = match self.costs.prefer {
+            Prefer::Bytes => "bytes",
+            Prefer::Time => "time",
+        };
         write!(
             f,
-            "{way} (ranges {} ms, one stream {} ms, at {} kB/s, {} ms round trip, {} connections, {} for small requests, of {} ranges, gaps up to {} bytes)",
+            "{way}, {first} first (ranges {} ms, one stream {} ms, at {} kB/s, {} ms round trip, {} connections, {} for small requests, of {} ranges, gaps up to {} bytes)",
             self.ranges_micros / 1000,
             self.stream_micros / 1000,
             self.costs.bandwidth / 1000,

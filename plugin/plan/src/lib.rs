@@ -14,21 +14,27 @@
 //!
 //! 1. only gaps of at most [`Costs::gap`] bytes, the size that a round trip is worth;
 //! 2. in total at most [`Costs::EXTRA_PERCENT`] of what has to be fetched anyway (pieces, TOC, tar-split), or
-//!    [`Costs::EXTRA_FREE`] bytes if that is more;
+//!    [`Costs::EXTRA_FREE_OF_BYTES`] if that is more;
 //! 3. while there are still more than [`Costs::MAX_RANGES`] ranges, up to [`Costs::EXTRA_PERCENT_CROWDED`];
 //!    Where one request asks for several ranges, neither counts: more ranges hardly cost time then, and gaps
 //!    together with the headers of the parts may take [`Costs::EXTRA_PERCENT_PARTS`];
 //! 4. if all gaps together, whatever their sizes, are at most [`Costs::NEGLIGIBLE_PERCENT`], they are filled:
 //!    one range, one stream;
-//! 5. if there are more than [`Costs::MAX_RANGES`] ranges in the end, and asking for them would take longer
-//!    than getting everything from the first to the last byte, every gap of rule 1 is filled. That is the
-//!    case of many scattered files so small that their headers are a good part of them;
-//! 6. if everything from the first to the last missing byte, as one stream, takes no longer than more than
-//!    [`Costs::MAX_RANGES`] ranges, or is faster than fewer by [`Costs::WORTH_MICROS`], that is asked for. The
-//!    [`Decision`] tells both times and the network they are for.
+//! 5. if there are more than [`Costs::MAX_RANGES`] ranges in the end, gaps of at most [`Costs::HEADS`] bytes are
+//!    filled: between files so small, another request and its answer would move more bytes than the gap.
 //!
-//! So a pull fetches at most 1.05 × (missing pieces + TOC + tar-split), or 4 KiB more than those, except under
-//! rules 5 and 6, because a partial pull must never be slower than a whole one.
+//! So a pull fetches at most 1.05 × (missing pieces + TOC + tar-split), or 1 KiB more than those, on any network,
+//! except under rule 5, where fewer bytes cannot be had.
+//!
+//! **Where time is preferred** ([`Prefer::Time`]), and always for a layer of which the node has nothing, rule 2 allows
+//! [`Costs::EXTRA_FREE`], and in place of rule 5 there are two that may cost any number of bytes:
+//!
+//! 6. if there are more than [`Costs::MAX_RANGES`] ranges in the end, and asking for them would take longer
+//!    than getting everything from the first to the last byte, every gap of rule 1 is filled;
+//! 7. if everything from the first to the last missing byte, as one stream, takes no longer than more than
+//!    [`Costs::MAX_RANGES`] ranges, or is faster than fewer by [`Costs::WORTH_MICROS`], that is asked for.
+//!
+//! The [`Decision`] tells what was preferred, both times, and the network they are for.
 
 mod costs;
 mod decision;
@@ -36,7 +42,7 @@ mod planning;
 mod ranges;
 mod summary;
 
-pub use costs::Costs;
+pub use costs::{Costs, Prefer};
 pub use decision::{Decision, Way};
 pub use planning::{FileSource, MAX_REUSED_PIECE, PieceSource, Plan, Reuse, plan};
 pub use summary::Summary;

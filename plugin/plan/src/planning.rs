@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use chunked_core::{ByteRange, Digest};
 use chunked_toc::{Piece, PieceKind, Toc, TocFile};
 
-use crate::costs::Costs;
+use crate::costs::{Costs, Prefer};
 use crate::decision::Decision;
 use crate::ranges::{cover, total};
 use crate::summary::Summary;
@@ -124,7 +124,9 @@ pub fn plan<R: Reuse>(toc: &Toc, reuse: &R, costs: &Costs) -> Plan<R::Donor> {
             }
         }
     }
-    let cover = cover(missing, toc.metadata_bytes, costs);
+    // Of a layer that is new to the node hardly a byte can be saved.
+    let prefer = if count.here { costs.prefer } else { Prefer::Time };
+    let cover = cover(missing, toc.metadata_bytes, &Costs { prefer, ..*costs });
     Plan {
         sources,
         whole: count.bytes == 0 && cover.ranges.len() == 1,
@@ -146,10 +148,13 @@ struct Count {
     files: u64,
     pieces: u64,
     repeated: u64,
+    /// Some of them are on the node.
+    here: bool,
 }
 
 impl Count {
     fn bytes(&mut self, bytes: u64, repeat: bool) {
+        self.here |= !repeat && bytes > 0;
         self.bytes = self.bytes.saturating_add(bytes);
         if repeat {
             self.repeated = self.repeated.saturating_add(bytes);

@@ -2,7 +2,7 @@
 
 use chunked_core::ByteRange;
 
-use crate::costs::Costs;
+use crate::costs::{Costs, Prefer};
 use crate::decision::{Decision, Way};
 
 /// Ranges to ask for.
@@ -40,7 +40,8 @@ pub(crate) fn cover(wanted: Vec<ByteRange>, metadata: u64, costs: &Costs) -> Cov
         decision.stream_micros = costs.micros(span.len(), 1);
         let saved = decision.ranges_micros.checked_sub(decision.stream_micros);
         let enough = if ranges.len() > Costs::MAX_RANGES { 0 } else { Costs::WORTH_MICROS };
-        if ranges.len() > 1 && saved.is_some_and(|saved| saved >= enough) {
+        let stream = costs.prefer == Prefer::Time && saved.is_some_and(|saved| saved >= enough);
+        if ranges.len() > 1 && stream {
             (fetched, ranges) = (span.len(), vec![span]);
         }
         decision.way = if ranges.len() == 1 { Way::Stream } else { Way::Ranges };
@@ -75,20 +76,22 @@ fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
         return vec![true; gaps.len()];
     }
     gaps.sort_unstable();
-    let limit = costs.gap();
     let affordable = if costs.ranges_per_request > 1 {
-        affordable_parts(&gaps, base, limit)
+        affordable_parts(&gaps, base, costs)
     } else {
-        affordable(&gaps, base, limit)
+        affordable(&gaps, base, costs)
     };
-    let extra = gaps.iter().take(affordable).fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
     let ranges = gaps.len() - affordable + 1;
-    // Compared without the needed bytes, which are the same either way.
-    let slower = costs.micros(extra, ranges) > costs.micros(all, 1);
-    let count = if ranges > Costs::MAX_RANGES && slower {
-        gaps.partition_point(|(gap, _)| *gap <= limit)
-    } else {
-        affordable
+    let up_to = |most| affordable.max(gaps.partition_point(|(gap, _)| *gap <= most));
+    let count = match costs.prefer {
+        _ if ranges <= Costs::MAX_RANGES => affordable,
+        Prefer::Bytes => up_to(Costs::HEADS),
+        Prefer::Time => {
+            let extra = gaps.iter().take(affordable).fold(0u64, |sum, (gap, _)| sum.saturating_add(*gap));
+            // Compared without the needed bytes, which are the same either way.
+            let slower = costs.micros(extra, ranges) > costs.micros(all, 1);
+            if slower { up_to(costs.gap()) } else { affordable }
+        }
     };
     let mut filled = vec![false; gaps.len()];
     for (_, index) in gaps.iter().take(count) {
@@ -99,9 +102,10 @@ fn filled_gaps(parts: &[ByteRange], base: u64, costs: &Costs) -> Vec<bool> {
     filled
 }
 
-/// How many of `gaps`, sorted by size, can be filled within `limit` each and the budget in all.
-fn affordable(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
-    let budget = |percent| share(base, percent).max(Costs::EXTRA_FREE);
+/// How many of `gaps`, sorted by size, can be filled within the limit for each and the budget in all.
+fn affordable(gaps: &[(u64, usize)], base: u64, costs: &Costs) -> usize {
+    let limit = costs.gap();
+    let budget = |percent| share(base, percent).max(costs.free());
     let (normal, crowded) = (budget(Costs::EXTRA_PERCENT), budget(Costs::EXTRA_PERCENT_CROWDED));
     let mut extra = 0u64;
     let mut left = gaps.len();
@@ -119,8 +123,9 @@ fn affordable(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
 
 /// The same where one request asks for several ranges. More of them hardly take time then, but each has a header in
 /// the body: that and the gaps together have a smaller budget.
-fn affordable_parts(gaps: &[(u64, usize)], base: u64, limit: u64) -> usize {
-    let budget = share(base, Costs::EXTRA_PERCENT_PARTS).max(Costs::EXTRA_FREE);
+fn affordable_parts(gaps: &[(u64, usize)], base: u64, costs: &Costs) -> usize {
+    let limit = costs.gap();
+    let budget = share(base, Costs::EXTRA_PERCENT_PARTS).max(costs.free());
     // At least those that are no longer than what they save.
     let mut affordable = gaps.partition_point(|(gap, _)| *gap <= Costs::PART_HEADER);
     let mut extra = 0u64;

@@ -1,8 +1,10 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::Way;
 
 /// A node that has some digests; the donor is a number. No chunks.
 struct Node(HashMap<(Digest, u64), u32>);
@@ -214,4 +216,28 @@ proptest! {
         let bounded = extra * 100 <= base * Costs::EXTRA_PERCENT_CROWDED || extra <= Costs::EXTRA_FREE;
         prop_assert!(bounded || plan.decision.way == crate::Way::Stream);
     }
+}
+
+#[test]
+fn bytes_count_where_some_of_a_layer_is_here() {
+    // Every other file, and a line on which one stream is faster by far.
+    let toc = toc(&vec![vec![(20_000, false)]; 400], 140);
+    let long = Costs { bandwidth: 1_000_000_000, round_trip: Duration::from_secs(1), ..Costs::default() };
+    let every_other = node(&toc, |at| at % 2 == 0);
+    let update = plan(&toc, &every_other, &long);
+    assert_eq!((update.decision.way, update.needed_bytes), (Way::Ranges, 200 * 20_000));
+    let (floor, fetched) =
+        (update.needed_bytes + update.metadata_bytes, update.fetch_bytes + update.metadata_bytes);
+    assert!(fetched * 100 <= floor * 105, "{fetched} of {floor}");
+    assert_eq!(update.decision.costs.prefer, Prefer::Bytes);
+    let fast = plan(&toc, &every_other, &Costs { prefer: Prefer::Time, ..long });
+    assert_eq!((fast.decision.way, fast.ranges.len()), (Way::Stream, 1));
+    // Of a layer that is new to the node, what comes twice is not worth a request.
+    let mut new = toc.clone();
+    (1..400).step_by(2).for_each(|at| new.files[at].digest = new.files[0].digest);
+    let cold = plan(&new, &node(&new, |_| false), &long);
+    assert_eq!(
+        (cold.decision.way, cold.reused_files, cold.decision.costs.prefer),
+        (Way::Stream, 200, Prefer::Time)
+    );
 }

@@ -12,6 +12,11 @@ fn ranges(pairs: &[(u64, u64)]) -> Vec<ByteRange> {
     pairs.iter().map(|(start, end)| range(*start, *end)).collect()
 }
 
+/// One that may cost bytes.
+fn fast() -> Costs {
+    Costs { prefer: Prefer::Time, ..Costs::default() }
+}
+
 #[test]
 fn nothing_wanted_is_nothing_fetched() {
     for nothing in [vec![], ranges(&[(5, 5), (9, 9)])] {
@@ -78,9 +83,11 @@ fn gaps_are_filled_smallest_first_within_the_budget() {
 
 #[test]
 fn a_few_kilobytes_are_free() {
-    // A layer of 20 tiny files: one request, not 20.
-    let wanted = (0..20).map(|at| range(at * 230, at * 230 + 30)).collect();
-    assert_eq!(cover(wanted, 0, &Costs::default()).ranges, ranges(&[(0, 19 * 230 + 30)]));
+    // A layer of 20 tiny files: one request, not 20. Where bytes count, a quarter of that is free.
+    let wanted: Vec<_> = (0..20).map(|at| range(at * 230, at * 230 + 30)).collect();
+    assert_eq!(cover(wanted.clone(), 0, &fast()).ranges, ranges(&[(0, 19 * 230 + 30)]));
+    let found = cover(wanted, 0, &Costs::default());
+    assert_eq!((found.fetched - found.needed, found.ranges.len()), (5 * 200, 15));
 }
 
 #[test]
@@ -103,7 +110,7 @@ fn one_stream_on_a_long_line_and_ranges_on_a_short_one() {
         bandwidth: 125_000_000,
         round_trip: Duration::from_millis(millis),
         ranges_per_request,
-        ..Costs::default()
+        ..fast()
     };
     // 40 MB as one stream take 0.3 s, 25 round trips of 1 ms next to nothing, of 100 ms 2.5 s.
     let short = cover(wanted.clone(), 0, &costs(1, 1));
@@ -114,6 +121,38 @@ fn one_stream_on_a_long_line_and_ranges_on_a_short_one() {
     // A registry that takes several ranges at once is asked once.
     let several = cover(wanted, 0, &costs(100, 64));
     assert_eq!((several.ranges.len(), several.decision.way), (100, Way::Ranges));
+}
+
+#[test]
+fn where_bytes_count_no_network_changes_that() {
+    let wanted: Vec<_> = (0..2_000).map(|at| range(at * 30_000, at * 30_000 + 10_000)).collect();
+    for bandwidth in [1_000, 12_500_000, 125_000_000, 6_400_000_000, u64::MAX] {
+        for millis in [0, 1, 20, 300, 10_000] {
+            for ranges_per_request in [1, 64] {
+                let round_trip = Duration::from_millis(millis);
+                let network = Costs { bandwidth, round_trip, ranges_per_request, ..Costs::default() };
+                let found = cover(wanted.clone(), 100_000, &network);
+                let floor = found.needed + 100_000;
+                assert!(found.fetched + 100_000 <= floor * 105 / 100, "{} at {network:?}", found.fetched);
+                assert_eq!(found.decision.way, Way::Ranges);
+            }
+        }
+    }
+    // The same on a line that makes one stream faster.
+    let long = Costs { bandwidth: 1_000_000_000, round_trip: Duration::from_millis(300), ..fast() };
+    assert_eq!(cover(wanted, 100_000, &long).decision.way, Way::Stream);
+}
+
+#[test]
+fn asking_apart_from_a_gap_must_move_fewer_bytes_than_the_gap() {
+    // Files of 300 bytes with 150 bytes of headers, and after each hundred of them some that are here.
+    let mut wanted = Vec::new();
+    for run in 0..100 {
+        wanted.extend((0..100).map(|at| range(run * 90_000 + at * 450, run * 90_000 + at * 450 + 300)));
+    }
+    let found = cover(wanted, 0, &Costs::default());
+    assert_eq!(found.ranges.len(), 100);
+    assert!(found.ranges.iter().all(|range| range.len() == 99 * 450 + 300));
 }
 
 #[test]
@@ -138,10 +177,10 @@ fn parts_of_one_answer_are_cheap_but_not_free() {
 fn a_partial_pull_is_never_slower_than_a_whole_one() {
     // 10 000 files of 300 bytes with 150 bytes of headers: one request, though a third of it is headers.
     let tiny: Vec<_> = (0..10_000).map(|at| range(at * 450, at * 450 + 300)).collect();
-    assert_eq!(cover(tiny, 2_400_000, &Costs::default()).ranges, ranges(&[(0, 9_999 * 450 + 300)]));
+    assert_eq!(cover(tiny, 2_400_000, &fast()).ranges, ranges(&[(0, 9_999 * 450 + 300)]));
     // Gaps that no round trip is worth stay, many as they may be.
     let scattered: Vec<_> = (0..1_000).map(|at| range(at * 100_000, at * 100_000 + 10_000)).collect();
-    assert_eq!(cover(scattered, 0, &Costs::default()).ranges.len(), 1_000);
+    assert_eq!(cover(scattered, 0, &fast()).ranges.len(), 1_000);
 }
 
 proptest! {
@@ -150,6 +189,7 @@ proptest! {
         parts in prop::collection::vec((0u64..3_000, 0u64..200_000), 0..400),
         metadata in 0u64..50_000,
         shift in 0u32..12,
+        prefer in prop_oneof![Just(Prefer::Bytes), Just(Prefer::Time)],
     ) {
         let mut at = 0u64;
         let mut wanted = Vec::new();
@@ -158,7 +198,7 @@ proptest! {
             at += len + (gap >> shift);
         }
         wanted.reverse();
-        let costs = Costs::default();
+        let costs = Costs { prefer, ..Costs::default() };
         let found = cover(wanted.clone(), metadata, &costs);
         prop_assert_eq!(found.fetched, total(&found.ranges));
         prop_assert_eq!(found.needed, wanted.iter().map(ByteRange::len).sum::<u64>());
@@ -176,12 +216,13 @@ proptest! {
         let base = found.needed + metadata;
         let extra = found.fetched - found.needed;
         let span = last.map_or(0, |last| last.end) - first.map_or(0, |first| first.start);
-        if extra > Costs::EXTRA_FREE && extra * 100 > base * Costs::EXTRA_PERCENT_CROWDED {
+        if extra > costs.free() && extra * 100 > base * Costs::EXTRA_PERCENT_CROWDED {
             // Only when the budget would have left too many ranges, or cost too much time.
             let saved = found.decision.ranges_micros.saturating_sub(found.decision.stream_micros);
-            prop_assert!(parts.len() > Costs::MAX_RANGES || saved >= Costs::WORTH_MICROS);
+            let slow = prefer == Prefer::Time && saved >= Costs::WORTH_MICROS;
+            prop_assert!(parts.len() > Costs::MAX_RANGES || slow);
         }
-        if found.ranges.len() > Costs::MAX_RANGES {
+        if prefer == Prefer::Time && found.ranges.len() > Costs::MAX_RANGES {
             prop_assert!(costs.micros(found.fetched, found.ranges.len()) <= costs.micros(span, 1));
         }
         // Each gap filled is worth it, unless all of them are next to nothing.
