@@ -415,15 +415,16 @@ def checks(lab, registry):
         layers = {1: [images.tar(first)], 2: [images.tar(second)]}
         for format in ("zstd:chunked", "gzip"):
             two = push("trap2", layers[2], [format])[format]
-            stores = disk("ext4")
-            stores.pull(one)
-            stores.pull(two, to="tree")
-            right_tree(layers[2], stores.path("tree"), stores.path("expected"))
-            stores.pull(one, to="tree")
-            right_tree(layers[1], stores.path("tree"), stores.path("expected"))
-            links = [os.stat(path).st_nlink for path in stores.layer_files("plain")]
-            if links != [2, 2]:
-                raise Failure("equal files of two images are not linked: %s" % links)
+            for filesystem in FILESYSTEMS:
+                stores = disk(filesystem)
+                stores.pull(one)
+                stores.pull(two, to="tree")
+                right_tree(layers[2], stores.path("tree"), stores.path("expected"))
+                stores.pull(one, to="tree")
+                right_tree(layers[1], stores.path("tree"), stores.path("expected"))
+                links = [os.stat(path).st_nlink for path in stores.layer_files("plain")]
+                if links != [2, 2]:
+                    raise Failure("%s: equal files of two images are not linked: %s" % (filesystem, links))
 
     for filesystem in FILESYSTEMS:
         yield "an update on %s fetches at most 1.05 times the floor" % filesystem, lambda f=filesystem: update(f)

@@ -402,12 +402,82 @@ fn plain_layers_share_what_is_equal_and_nothing_else() {
         assert!(std::fs::read(root.path().join(name)).unwrap() == *content, "{name}");
         assert_eq!(stat(name).mtime(), 1_600_000_000 + mtime, "{name}");
     }
-    // By inode or by blocks, as the filesystem can.
+    // By inode, and with another time by blocks, if the filesystem can.
     let size = |len: usize| (len as u64).next_multiple_of(4096);
-    let reflinks = extracted.shared_inodes == 0;
+    let reflinks = chunked_linux::can_share_blocks(&Dir::open(root.path()).unwrap());
     let expected = size(small.len()) + size(large.len()) * if reflinks { 2 } else { 1 };
-    assert_eq!(extracted.shared_bytes, expected);
-    let twin = held.path().join(Digest::of(&large).to_hex()).metadata().unwrap();
-    assert_eq!(stat("large").ino() == twin.ino(), !reflinks);
+    assert_eq!((extracted.shared_bytes, extracted.shared_inodes), (expected, 2));
+    for (name, content) in [("small", &small), ("large", &large)] {
+        let twin = held.path().join(Digest::of(content).to_hex()).metadata().unwrap();
+        assert_eq!(stat(name).ino(), twin.ino(), "{name}");
+    }
     assert_eq!((stat("other").nlink(), stat("liar").nlink()), (1, 1));
+}
+
+/// The header that [`Layer::header`] writes describes the file.
+fn like_its_header(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    rustix::fs::fchmod(&file, 0o644.into()).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000)).unwrap();
+}
+
+#[test]
+fn a_donor_is_linked_if_nothing_could_tell_and_checked_first_if_it_must_be() {
+    let content = noise(4, 5000);
+    let blob = Blob::of(&[&content]);
+    let donors = tempfile::tempdir().unwrap();
+    let mut wrong = content.clone();
+    wrong[77] ^= 1;
+    for (name, content) in [("right", &content), ("wrong", &wrong)] {
+        std::fs::write(donors.path().join(name), content).unwrap();
+        like_its_header(&donors.path().join(name));
+    }
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    for (name, check, rights, linked) in [
+        ("right", false, Rights::Link(Arc::new(AnyInode)), true),
+        ("right", true, Rights::Link(Arc::new(AnyInode)), true),
+        ("right", false, Rights::Share, false),
+        ("right", false, Rights::Read, false),
+        ("wrong", true, Rights::Link(Arc::new(AnyInode)), false),
+    ] {
+        let mut layer = Layer::new(None);
+        layer.header("f", &content);
+        let (size, digest) = (content.len() as u64, Digest::of(&content));
+        let donor = Donor { check, rights, ..donor(donors.path(), name) };
+        layer.extractor.donor(size, digest, donor, blob.spare()).unwrap();
+        layer.padding(&content);
+        let (root, extracted) = layer.finish().unwrap();
+        let made = root.path().join("f");
+        assert!(std::fs::read(&made).unwrap() == content, "{name} {check}");
+        assert_eq!(inode(&made) == inode(&donors.path().join(name)), linked, "{name} {check}");
+        assert_eq!(extracted.shared_inodes, u64::from(linked), "{name} {check}");
+    }
+    assert_eq!(blob.spoiled.load(Ordering::Relaxed), 1);
+}
+
+/// ext4 gives an inode 65000 names, btrfs 65535.
+#[test]
+fn an_inode_that_has_all_its_names_is_shared_otherwise() {
+    const MOST: usize = 70_000;
+    let content = noise(4, 5000);
+    let blob = Blob::of(&[&content]);
+    let donors = tempfile::tempdir().unwrap();
+    let first = donors.path().join("f");
+    std::fs::write(&first, &content).unwrap();
+    like_its_header(&first);
+    let refused = |path: &Path| std::fs::hard_link(&first, path).is_err();
+    let full = (0..MOST).any(|n| refused(&donors.path().join(n.to_string())));
+    // The names may be counted in each directory.
+    let full = full && refused(&tempfile::tempdir().unwrap().path().join("f"));
+    let mut layer = Layer::new(None);
+    layer.header("f", &content);
+    let donor = Donor { rights: Rights::Link(Arc::new(AnyInode)), ..donor(donors.path(), "f") };
+    let (size, digest) = (content.len() as u64, Digest::of(&content));
+    layer.extractor.donor(size, digest, donor, blob.spare()).unwrap();
+    layer.padding(&content);
+    let (root, extracted) = layer.finish().unwrap();
+    let made = root.path().join("f");
+    assert!(std::fs::read(&made).unwrap() == content);
+    assert_eq!(made.metadata().unwrap().ino() == first.metadata().unwrap().ino(), !full);
+    assert_eq!((extracted.shared_inodes, blob.spoiled.load(Ordering::Relaxed)), (u64::from(!full), 0));
 }

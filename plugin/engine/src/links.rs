@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chunked_assemble::{Inode, Links};
 use chunked_core::Digest;
-use chunked_linux::Dir;
+use chunked_linux::{Dir, FileType, Named};
 use chunked_store::{LayerId, LayerPin, Store};
 use parking_lot::Mutex;
 
@@ -37,8 +37,14 @@ impl Commits {
     }
 }
 
-/// Inodes that the layers of one image were linked to while they were made.
-pub(crate) type Linked = Mutex<HashSet<Inode>>;
+/// What the layers of one image have in common while they are made.
+#[derive(Debug, Default)]
+pub(crate) struct Linked {
+    /// Inodes that they were linked to.
+    claimed: Mutex<HashSet<Inode>>,
+    /// Regular files of the image's layers in the store that were looked through. `None`: unreadable.
+    stored: Mutex<HashMap<LayerId, Option<HashSet<Inode>>>>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -55,10 +61,9 @@ pub(crate) struct ImageLinks {
 struct KnownLayers {
     /// As of these commits.
     as_of: (u64, u64),
-    /// Does it belong to the image?
-    all: HashMap<LayerId, bool>,
-    /// Regular files of those of the image that were looked through. `None`: unreadable.
-    inodes: HashMap<LayerId, Option<HashSet<Inode>>>,
+    all: HashSet<LayerId>,
+    /// Of these, those that belong to the image.
+    siblings: Vec<LayerId>,
 }
 
 impl ImageLinks {
@@ -75,17 +80,19 @@ impl ImageLinks {
     /// Is this a layer of the image? Yes, as long as that is not known.
     pub(crate) fn has_layer(&self, layer: LayerId) -> bool {
         let mut known = self.known.lock();
-        if !known.all.contains_key(&layer) {
+        if !known.all.contains(&layer) {
             self.list(&mut known);
         }
-        known.all.get(&layer).copied().unwrap_or(true)
+        !known.all.contains(&layer) || known.siblings.contains(&layer)
     }
 
     /// Looks which layers there are. `None` when the store does not answer.
     fn list(&self, known: &mut KnownLayers) -> Option<()> {
         let as_of = self.commits.now();
-        let all = self.store.layers().ok()?.into_iter();
-        known.all = all.map(|layer| (layer.id, self.diff_ids.contains(&layer.diff_id))).collect();
+        let all = self.store.layers().ok()?;
+        known.all = all.iter().map(|layer| layer.id).collect();
+        let siblings = all.iter().filter(|layer| self.diff_ids.contains(&layer.diff_id));
+        known.siblings = siblings.map(|layer| layer.id).collect();
         known.as_of = as_of;
         Some(())
     }
@@ -97,11 +104,11 @@ impl ImageLinks {
         // Whoever gave the inode a name in a third layer did so after the image's layer was committed, and has
         // committed since.
         let listed = if known.as_of == self.commits.now() { Some(()) } else { self.list(known) };
-        let mut siblings = known.all.iter().filter(|(_, ours)| **ours);
         let look = |id| self.store.pin(id).and_then(|pin| regular_files(&pin));
+        let mut stored = self.linked.stored.lock();
         listed.is_none()
-            || siblings.any(|(id, _)| {
-                let inodes = known.inodes.entry(*id).or_insert_with(|| look(*id));
+            || known.siblings.iter().any(|id| {
+                let inodes = stored.entry(*id).or_insert_with(|| look(*id));
                 inodes.as_ref().is_none_or(|inodes| inodes.contains(&inode))
             })
     }
@@ -109,7 +116,7 @@ impl ImageLinks {
 
 impl Links for ImageLinks {
     fn claim(&self, inode: Inode, names: u64) -> bool {
-        if !self.linked.lock().insert(inode) {
+        if !self.linked.claimed.lock().insert(inode) {
             return false;
         }
         // With a single name it is in the donor's layer alone.
@@ -121,28 +128,28 @@ impl Links for ImageLinks {
     }
 
     fn release(&self, inode: Inode) {
-        self.linked.lock().remove(&inode);
+        self.linked.claimed.lock().remove(&inode);
     }
 }
 
 /// The regular files of a layer. Also those with a single name: another layer may link to them any time. `None` when the
 /// tree cannot be read.
 fn regular_files(layer: &LayerPin) -> Option<HashSet<Inode>> {
-    /// See inode(7).
-    const KIND: u32 = 0o170_000;
-    const DIRECTORY: u32 = 0o040_000;
-    const FILE: u32 = 0o100_000;
     let root = Dir::open(&layer.fs()).ok()?;
+    // A layer lies on one filesystem, as links do.
+    let device = root.status().ok()?.st_dev;
     let (mut found, mut todo) = (HashSet::new(), vec![Vec::new()]);
     while let Some(path) = todo.pop() {
-        let dir = root.open_dir(&path).ok()?;
-        for name in dir.names().ok()? {
-            let status = dir.stat(&name).ok()?;
-            match status.st_mode & KIND {
-                DIRECTORY => todo.push(if path.is_empty() { name } else { [&path[..], &name].join(&b'/') }),
-                FILE => {
-                    found.insert(Inode { device: status.st_dev, number: status.st_ino });
+        for Named { name, kind, number } in root.open_dir(&path).ok()?.list().ok()? {
+            match kind {
+                FileType::Directory => {
+                    todo.push(if path.is_empty() { name } else { [&path[..], &name].join(&b'/') });
                 }
+                FileType::RegularFile => {
+                    found.insert(Inode { device, number });
+                }
+                // It cannot be told what it is.
+                FileType::Unknown => return None,
                 _ => {}
             }
         }

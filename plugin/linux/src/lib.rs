@@ -23,6 +23,7 @@ mod xattr;
 pub use content::{can_share_blocks, clone_file, copy_range, copy_sparse, sync_filesystem};
 pub use dir::{Dir, NodeType};
 pub use filesystems::filesystem_name;
+pub use list::Named;
 pub use meta::{Metadata, Times, set_fd_metadata};
 pub use probe::{Lack, lacks};
 pub use remove::remove_tree;

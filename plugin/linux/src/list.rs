@@ -13,11 +13,44 @@ pub(crate) struct Listed {
     pub(crate) name: Box<[u8]>,
     /// What the directory says it is: on some filesystems always [`FileType::Unknown`].
     pub(crate) kind: FileType,
+    /// Number of its inode.
+    pub(crate) number: u64,
     /// Where reading goes on behind it.
     pub(crate) next: u64,
 }
 
+/// One name in a directory, and what the directory says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The name.
+    pub name: Vec<u8>,
+    /// On some filesystems always [`FileType::Unknown`].
+    pub kind: FileType,
+    /// Number of its inode.
+    pub number: u64,
+}
+
 impl Dir {
+    /// What is in this directory, without `.` and `..`, in the directory's order. Nothing of it is looked at.
+    ///
+    /// # Errors
+    /// Whatever reading the directory gives.
+    pub fn list(&self) -> Result<Vec<Named>> {
+        let mut all = Vec::new();
+        self.go_on_at(0)?;
+        loop {
+            let some = self.some()?;
+            if some.is_empty() {
+                return Ok(all);
+            }
+            all.extend(some.into_iter().map(|Listed { name, kind, number, .. }| Named {
+                name: name.into_vec(),
+                kind,
+                number,
+            }));
+        }
+    }
+
     /// Names in this directory, sorted, without `.` and `..`.
     ///
     /// # Errors
@@ -63,10 +96,39 @@ impl Dir {
                 listed.push(Listed {
                     name: name.into(),
                     kind: entry.file_type(),
+                    number: entry.ino(),
                     next: entry.next_entry_cookie(),
                 });
             }
         }
         Ok(listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_list_says_what_a_look_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        std::fs::create_dir(at("dir")).unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        let opened = Dir::open(dir.path()).unwrap();
+        for _ in 0..2 {
+            let mut listed = opened.list().unwrap();
+            listed.sort_by(|one, other| one.name.cmp(&other.name));
+            let expected =
+                [("dir", FileType::Directory), ("file", FileType::RegularFile), ("link", FileType::Symlink)];
+            let looked = expected.map(|(name, kind)| {
+                let number = at(name).symlink_metadata().unwrap().ino();
+                Named { name: name.into(), kind, number }
+            });
+            assert_eq!(listed, looked);
+        }
     }
 }

@@ -92,6 +92,11 @@ impl Looked {
         &self.metadata
     }
 
+    /// The same, when nothing more is to be opened.
+    pub fn into_metadata(self) -> Metadata {
+        self.metadata
+    }
+
     /// Opens it for reading, if it is a regular file; opens nothing if not.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use chunked_core::{Digest, Hasher};
 
@@ -16,15 +17,16 @@ pub(crate) const SMALL: u64 = 1 << 20;
 /// Bytes read at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// All that `from` holds, which is to be as long as `file`, a small one.
+/// What `from` holds, of the length that `file`, a small one, is to have. By one call.
 pub(crate) fn all(file: &NewFile, from: &File) -> Result<Vec<u8>, Failed> {
-    let mut data = Vec::with_capacity(usize::try_from(file.size).unwrap_or(0) + 1);
-    // One byte more than wanted shows that it grew.
-    from.take(file.size + 1).read_to_end(&mut data)?;
-    if data.len() as u64 == file.size {
-        return Ok(data);
+    let mut data = vec![0; usize::try_from(file.size).unwrap_or(0)];
+    match from.read_exact_at(&mut data, 0) {
+        Ok(()) => Ok(data),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(Failed::Refuted("its length changed while it was read".into()))
+        }
+        Err(error) => Err(error.into()),
     }
-    Err(Failed::Refuted("its length changed while it was read".into()))
 }
 
 /// Gives all that `from` holds to `sink`, some at a time; gives the digest of it.

@@ -17,7 +17,7 @@ use crate::source::content::{self, SMALL};
 use crate::source::file::{NewFile, Source};
 use crate::source::refetch::{Failed, Spare, or_instead};
 use crate::source::rights::Rights;
-use crate::source::share::share;
+use crate::source::share::{Claim, share};
 use crate::work::job::Ran;
 
 /// A file of another layer with the wanted content.
@@ -73,35 +73,36 @@ impl Source for FromDonor {
 
 impl FromDonor {
     fn take(&self, file: &NewFile) -> Result<Part, Failed> {
-        let donor = self.donor.root.open_file(&self.donor.path)?;
-        let meta = donor.metadata()?;
+        let looked = self.donor.root.look(&self.donor.path)?;
+        let meta = looked.metadata();
         content::right_length(file, meta.len())?;
-        if file.size <= SMALL { self.small(file, &donor, &meta) } else { self.large(file, donor, &meta) }
+        let claim = Claim::of(self.rights(), &file.target.meta, meta);
+        let opened = Opened { file: looked.open()?, sparse: is_sparse(meta), claim };
+        drop(looked);
+        if file.size <= SMALL { self.small(file, opened) } else { self.large(file, opened) }
     }
 
-    fn share(&self, file: &NewFile, donor: &File, meta: &Metadata) -> Result<bool, AssembleError> {
-        share(file, self.rights(), donor, meta, self.donor.fresh)
-    }
-
-    fn small(&self, file: &NewFile, donor: &File, meta: &Metadata) -> Result<Part, Failed> {
-        let data = content::all(file, donor)?;
+    fn small(&self, file: &NewFile, donor: Opened<'_>) -> Result<Part, Failed> {
+        let data = content::all(file, &donor.file)?;
         if self.donor.check {
             content::right(file, Digest::of(&data))?;
         }
-        if !self.share(file, donor, meta)? {
+        let Opened { file: donor, sparse, claim } = donor;
+        if !share(file, self.rights(), claim, &donor, file.size, self.donor.fresh)? {
             let mut made = file.target.create()?;
             let io = file.target.io("writing the file");
-            if is_sparse(meta) { write_sparse(&made, &data) } else { made.write_all(&data) }.map_err(io)?;
+            if sparse { write_sparse(&made, &data) } else { made.write_all(&data) }.map_err(io)?;
             file.target.finish(&made)?;
         }
         Ok(Part::Bytes(Bytes::from(data)))
     }
 
-    fn large(&self, file: &NewFile, donor: File, meta: &Metadata) -> Result<Part, Failed> {
+    fn large(&self, file: &NewFile, donor: Opened<'_>) -> Result<Part, Failed> {
+        let Opened { file: donor, claim, .. } = donor;
         if self.donor.check {
             content::right(file, content::each(&file.target.layer, &donor, |_| Ok(()))?)?;
         }
-        if self.share(file, &donor, meta)? {
+        if share(file, self.rights(), claim, &donor, file.size, self.donor.fresh)? {
             // The page cache of the donor is likely warm, and that of the new file is not.
             return Ok(Part::File { file: donor, start: 0, len: file.size });
         }
@@ -115,6 +116,15 @@ impl FromDonor {
         file.target.finish(&made)?;
         Ok(Part::File { file: made, start: 0, len: file.size })
     }
+}
+
+/// A donor's file, opened.
+struct Opened<'a> {
+    file: File,
+    /// It has holes.
+    sparse: bool,
+    /// Its inode, if the new file may be a link to it.
+    claim: Option<Claim<'a>>,
 }
 
 fn is_sparse(meta: &Metadata) -> bool {

@@ -12,7 +12,7 @@ use crate::error::AssembleError;
 use crate::source::donor::Donor;
 use crate::source::file::{NewFile, Source};
 use crate::source::rights::Rights;
-use crate::source::share::share;
+use crate::source::share::{Claim, share};
 use crate::work::job::Ran;
 
 /// See the module. Its bytes were hashed as they came.
@@ -77,8 +77,10 @@ impl Source for Inline {
 /// Makes `file` out of `twin` if that has exactly the bytes of `data`, by sharing its blocks or its inode. `false`: it
 /// could not, and nothing was made.
 fn adopt(file: &NewFile, twin: &Donor, data: &[Bytes], rights: &Rights) -> Result<bool, AssembleError> {
-    let Ok(donor) = twin.root.open_file(&twin.path) else { return Ok(false) };
-    let Ok(meta) = donor.metadata() else { return Ok(false) };
+    let Ok(looked) = twin.root.look(&twin.path) else { return Ok(false) };
+    let Ok(donor) = looked.open() else { return Ok(false) };
+    let meta = looked.into_metadata();
+    let claim = Claim::of(rights, &file.target.meta, &meta);
     match equals(&donor, data) {
         Ok(true) if meta.len() == file.size => {}
         Ok(_) => {
@@ -87,7 +89,7 @@ fn adopt(file: &NewFile, twin: &Donor, data: &[Bytes], rights: &Rights) -> Resul
         }
         Err(_) => return Ok(false),
     }
-    share(file, rights, &donor, &meta, twin.fresh)
+    share(file, rights, claim, &donor, file.size, twin.fresh)
 }
 
 fn equals(file: &File, data: &[Bytes]) -> std::io::Result<bool> {

@@ -15,13 +15,12 @@ use crate::error::AssembleError;
 use crate::source::donor::Donor;
 use crate::source::file::{MakeFile, NewFile};
 use crate::source::inline::Inline;
-use crate::source::rights::{Links, Rights};
-use crate::source::share::same_metadata;
+use crate::source::share::Claim;
 use crate::tree::model::NodeId;
 use crate::tree::path::split;
 use crate::work::crew::Prepare;
 use crate::work::job::Job;
-use crate::work::layer::{Inode, Layer};
+use crate::work::layer::Layer;
 use crate::work::target::passing_name;
 
 /// The node's files by content.
@@ -96,16 +95,17 @@ impl LargeTwin {
         &self.path
     }
 
-    /// Joins the two: on filesystems with reflinks they share their blocks, else the file is replaced by a link.
-    /// Nothing changes when they differ, or cannot be joined.
+    /// Joins the two: the file is replaced by a link where that looks the same, else they share their blocks where the
+    /// filesystem can. Nothing changes when they differ, or cannot be joined.
     pub(crate) fn join(&self) -> Result<(), AssembleError> {
         self.try_join().map_err(AssembleError::io(&self.path, "joining it with its twin"))
     }
 
     fn try_join(&self) -> io::Result<()> {
-        let Ok(donor) = self.donor.root.open_file(&self.donor.path) else { return Ok(()) };
+        let Ok(looked) = self.donor.root.look(&self.donor.path) else { return Ok(()) };
+        let Ok(donor) = looked.open() else { return Ok(()) };
         let ours = self.layer.root.open_file_to_write(&self.path)?;
-        let (theirs, own) = (donor.metadata()?, ours.metadata()?);
+        let (theirs, own) = (looked.into_metadata(), ours.metadata()?);
         if theirs.ino() == own.ino() {
             return Ok(());
         }
@@ -113,42 +113,32 @@ impl LargeTwin {
             self.donor.refute("it has other bytes");
             return Ok(());
         }
-        if !self.donor.rights.may_share() {
+        let claim = Claim::of(&self.donor.rights, &self.meta, &theirs);
+        if let Some(claim) = claim
+            && claim.link(&self.layer, self.node, &self.xattrs, &donor, || self.replace(&donor))?
+        {
             return Ok(());
         }
-        if clone_file(&ours, &donor)? {
+        if self.donor.rights.may_share() && clone_file(&ours, &donor)? {
             self.layer.shares(self.node, own.len(), false);
             // Sharing counts as a change.
             return set_fd_metadata(&ours, &self.meta, &self.xattrs, None);
         }
-        match &self.donor.rights {
-            Rights::Link(links) if same_metadata(&self.meta, &self.xattrs, &donor, &theirs) => {
-                self.link(&**links, &donor, &theirs)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Replaces the file by a link to `donor`, if the image may have that inode.
-    fn link(&self, links: &dyn Links, donor: &File, theirs: &std::fs::Metadata) -> io::Result<()> {
-        let inode = Inode::of(theirs);
-        if !links.claim(inode, theirs.nlink()) {
-            return Ok(());
-        }
+    /// Replaces the file by a link to `donor`; `false` where no link can be made.
+    fn replace(&self, donor: &File) -> io::Result<bool> {
         let (parent, name) = split(&self.path);
         let (parent, passing) = (self.layer.root.open_dir(parent)?, passing_name());
-        self.layer.borrow(inode);
         if parent.link_file(donor, &passing).is_err() {
-            links.release(inode);
-            return Ok(());
+            return Ok(false);
         }
         let renamed = parent.rename(&passing, name);
         if renamed.is_err() {
             parent.remove_all(&passing)?;
         }
-        renamed?;
-        self.layer.shares(self.node, theirs.len(), true);
-        Ok(())
+        renamed.map(|()| true)
     }
 }
 

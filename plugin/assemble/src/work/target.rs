@@ -12,7 +12,7 @@ use crate::tree::metadata::metadata;
 use crate::tree::model::NodeId;
 use crate::tree::path::{clean, join, split};
 use crate::work::budget::OVERHEAD;
-use crate::work::layer::{Inode, Layer};
+use crate::work::layer::Layer;
 
 /// See the module.
 #[derive(Debug)]
@@ -108,10 +108,8 @@ impl Target {
         }
     }
 
-    /// Makes it a hard link to `donor`, whose inode is `inode`; `false` where that fails.
-    pub(crate) fn link(&self, donor: &File, inode: Inode) -> bool {
-        // Before it is in the tree, so that there is no moment in which it is taken for our own.
-        self.layer.borrow(inode);
+    /// Makes it a hard link to `donor`; `false` where that fails.
+    pub(crate) fn link(&self, donor: &File) -> bool {
         self.dir.link_file(donor, self.name()).is_ok()
     }
 }
