@@ -219,3 +219,34 @@ async fn a_file_that_the_tar_lacks_fails_a_pull_that_goes_on_too() {
         }
     }
 }
+
+/// Pieces that are not what the TOC says, in a layer that is what its DiffID says: nobody hashes them when they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_under_wrong_digests() {
+    let (registry, node) = (Registry::start().await, Node::new(&NodeOptions::default()));
+    let (known, wanted) = (files("f", 0..20), files("lib", 100..120));
+    let lie = |content: &Vec<u8>| content[..CHUNK].to_vec();
+    let first_chunk = known.keys().cloned().zip(wanted.values().map(lie)).collect();
+    let liar = TestLayer::lying(&known, CHUNK, &Lies { first_chunk, ..Lies::default() });
+    pull(&node, &registry, "liar", liar).await;
+    assert_eq!(problems(&node, false), [""; 0], "the layer is what its DiffID says");
+    for indexed in [false, true] {
+        if indexed {
+            node.engine.store().complete_index().unwrap();
+        }
+        let seeds = if indexed { 400.. } else { 300.. };
+        let victim: Files = wanted
+            .values()
+            .zip(seeds)
+            .map(|(content, seed)| (format!("v{seed}"), [&content[..CHUNK], &noise(seed, LEN)].concat()))
+            .collect();
+        let name = format!("victim{indexed}").to_lowercase();
+        let served = pull(&node, &registry, &name, TestLayer::chunked(&victim, CHUNK)).await;
+        assert!(served < 1.2, "{served} of the blob was served to {name}");
+    }
+    // What the liar really has serves, however it called its pieces.
+    let renamed: Files = known.iter().map(|(old, content)| (format!("x{old}"), content.clone())).collect();
+    let served = pull(&node, &registry, "renamed", TestLayer::chunked(&renamed, CHUNK)).await;
+    assert!(served < 0.1, "{served} of the blob was served although the node has all of it");
+    assert_eq!(problems(&node, false), [""; 0]);
+}

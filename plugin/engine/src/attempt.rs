@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chunked_assemble::{Extracted, Extractor, Known, Pool, Settings};
+use chunked_assemble::{Extracted, Extractor, Known, Pool, Settings, Stored};
 use chunked_core::Digest;
 use chunked_fetch::Segments;
 use chunked_plan::Summary;
-use chunked_store::{Flavour, Store};
+use chunked_store::{Flavour, NewChunk, Store};
 use chunked_toc::Annotations;
 
 use crate::blob::LayerBlob;
-use crate::chunked::{Build, ChunkedError, Supply};
+use crate::chunked::{Build, Check, ChunkedError, Supply};
 use crate::error::{EngineError, Fault};
 use crate::in_flight::{Claims, Patience};
 use crate::job::Job;
@@ -68,6 +68,14 @@ pub(crate) struct ByRanges {
     pub(crate) opened: Arc<Opened>,
     /// Given back when the layer can be found in the store.
     pub(crate) claims: Arc<Claims>,
+    check: Check,
+}
+
+impl ByRanges {
+    /// Chunks of its files, for the index.
+    pub(crate) fn chunks(&self, stored: &[Stored]) -> Vec<NewChunk> {
+        crate::chunks::of(&self.opened.index.toc, stored, self.check == Check::All)
+    }
 }
 
 /// What the thread that builds a tree needs to begin.
@@ -115,6 +123,10 @@ impl Job {
             seconds.transfer += elapsed(started);
             match result {
                 Err(Setback::Again { verify }) => policy.verify |= verify,
+                Err(Setback::Failed(error)) if policy.verify && matches!(error.fault(), Fault::Wrong(_)) => {
+                    self.drop_attempts().await?;
+                    return Err(error.into());
+                }
                 done => return done,
             }
         }
@@ -156,10 +168,13 @@ impl Job {
         let (source, claims) = (Source::new(segments, Arc::clone(&self.counters)), Arc::new(claims));
         let work = move |store: &Arc<Store>| {
             let donors = ground.donors(store, policy.verify);
-            let (claims_of_build, repeats) = (Arc::clone(&claims), Repeats::of(&plan));
-            let supply = Supply { source, donors, claims: claims_of_build, refetch, repeats };
+            let repeats = Repeats::of(&plan);
+            let check = if policy.verify { Check::All } else { Check::Files };
+            let unproven = check.leaves_out(&opened.index.toc, &plan);
+            let claims_of_build = Arc::clone(&claims);
+            let supply = Supply { source, donors, claims: claims_of_build, refetch, repeats, check };
             let build = Build { opened: &opened, plan: &plan, extractor, supply };
-            let extracted = ground.judge(build.run(), &tree, plan.reused_files > 0 && !policy.verify);
+            let extracted = ground.judge(build.run(), &tree, unproven);
             let extracted = match extracted {
                 Ok(extracted) => extracted,
                 Err(setback) => {
@@ -175,6 +190,7 @@ impl Job {
                 from_host: crate::reuse::from_host(&opened.index.toc, &plan),
                 opened,
                 claims,
+                check,
             };
             Ok(Built { tree, extracted, mode: Mode::Chunked, reason: None, ranges: Some(ranges) })
         };
@@ -281,7 +297,8 @@ impl Ground {
         }
     }
 
-    /// What follows from how a build ended. `unproven`: local files were used that nobody read beforehand.
+    /// What follows from how a build ended. `unproven`: local files were used that nobody read beforehand, or pieces that
+    /// were not compared with their digests. Another try takes from the tree what hashes right.
     fn judge(
         &self,
         result: Result<Extracted, ChunkedError>,
@@ -292,9 +309,8 @@ impl Ground {
             Ok(extracted) if extracted.diff_id != self.diff_id && unproven => {
                 tracing::warn!(
                     layer = %self.layer,
-                    "DiffID mismatch with local files in use; trying again with each of them checked"
+                    "DiffID mismatch; trying again with each file and piece checked"
                 );
-                tree.spoil();
                 Err(Setback::Again { verify: true })
             }
             Ok(extracted) => Ok(extracted),

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use chunked_assemble::{
-    AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FilePiece, LocalPiece, Promise, Promised, Spare,
-    is_long,
+    AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FetchedPiece, FilePiece, LocalPiece, Promise,
+    Promised, Spare, is_long,
 };
 use chunked_plan::{FileSource, PieceSource, Plan};
 use chunked_toc::{FileCursor, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
@@ -92,6 +92,35 @@ pub(crate) struct Supply {
     pub(crate) claims: Arc<Claims>,
     pub(crate) refetch: Arc<BlobSpare>,
     pub(crate) repeats: Repeats,
+    pub(crate) check: Check,
+}
+
+/// Which fetched pieces are compared with the digests that the TOC names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Those that are a whole file: that proves a row of the index. The DiffID proves the bytes of all others, without
+    /// hashing them a second time.
+    Files,
+    /// Each: the DiffID showed that some are wrong, and not which.
+    All,
+}
+
+impl Check {
+    /// The piece, which is one of so many of its file, as it is to be checked.
+    fn of(self, piece: &Piece, pieces: usize) -> FetchedPiece {
+        let described = described(piece);
+        let digest = described.digest.filter(|_| self == Self::All || pieces == 1);
+        FetchedPiece { digest, ..described }
+    }
+
+    /// Does a layer made by `plan` have bytes that are compared with nothing but the DiffID?
+    pub(crate) fn leaves_out(self, toc: &Toc, plan: &Plan<NodeDonor>) -> bool {
+        let fetched =
+            |source: &FileSource<NodeDonor>| matches!(source, FileSource::Fetch | FileSource::Pieces(_));
+        let mut files = toc.files.iter().zip(&plan.sources);
+        self == Self::Files
+            && (plan.reused_files > 0 || files.any(|(file, source)| fetched(source) && file.pieces.len() > 1))
+    }
 }
 
 impl Build<'_> {
@@ -215,7 +244,8 @@ impl Build<'_> {
         let all_weigh = all_weigh.fold(0, u64::saturating_add);
         if file.size <= BIG_FILE && all_weigh <= MAX_AT_ONCE && !pieces.iter().any(long) {
             self.extractor.reserve(all_weigh)?;
-            let ready = all.map(|((number, piece), source)| supply.piece(number, piece, source));
+            let count = pieces.len();
+            let ready = all.map(|((number, piece), source)| supply.piece((number, count), piece, source));
             let ready = ready.collect::<Result<_, _>>()?;
             return Ok(self.extractor.pieces(file.size, file.digest, ready, promises)?);
         }
@@ -226,12 +256,13 @@ impl Build<'_> {
             let done = if !fetched || !long(piece) {
                 long_file.reserve(weight(piece, source))?;
                 supply
-                    .piece(number, piece, source)
+                    .piece((number, pieces.len()), piece, source)
                     .and_then(|piece| long_file.piece(piece).map_err(ChunkedError::from))
             } else {
                 let promise = supply.repeats.promise_piece(number);
                 let mut reader = supply.source.reader(piece.blob);
-                let done = long_file.long_piece(&described(piece), &mut reader, promise);
+                let described = supply.check.of(piece, pieces.len());
+                let done = long_file.long_piece(&described, &mut reader, promise);
                 // The decoder's error hides the transfer's.
                 reader.error.map_or(done.map_err(ChunkedError::from), |error| Err(error.into()))
             };
@@ -269,15 +300,16 @@ fn is_promised(source: &PieceSource<NodeDonor>) -> bool {
 }
 
 impl Supply {
+    /// The piece of this number, which is one of so many of its file.
     fn piece(
         &mut self,
-        number: u32,
+        (number, count): (u32, usize),
         piece: &Piece,
         source: &PieceSource<NodeDonor>,
     ) -> Result<FilePiece, ChunkedError> {
         let chunk = match source {
             PieceSource::Fetch => {
-                let mut fetched = described(piece);
+                let mut fetched = self.check.of(piece, count);
                 if piece.kind == PieceKind::Data {
                     fetched.frames = Some(self.source.take(piece.blob)?);
                     fetched.again = Some(self.refetch.clone());

@@ -20,7 +20,8 @@ pub(crate) fn files(stored: Vec<Stored>) -> Vec<NewFile> {
 }
 
 /// Chunks of those of `files` that have several. Each content is named once, where it was hashed if it was anywhere.
-pub(crate) fn of(toc: &Toc, files: &[Stored]) -> Vec<NewChunk> {
+/// `checked`: fetched pieces were compared with their digests, one by one.
+pub(crate) fn of(toc: &Toc, files: &[Stored], checked: bool) -> Vec<NewChunk> {
     let several = toc.files.iter().filter(|file| file.pieces.len() > 1);
     let by_content: HashMap<_, _> = several.map(|file| ((file.digest, file.size), file)).collect();
     let mut chunks: HashMap<_, NewChunk> = HashMap::new();
@@ -33,7 +34,7 @@ pub(crate) fn of(toc: &Toc, files: &[Stored]) -> Vec<NewChunk> {
                 continue;
             };
             // A file that came from elsewhere was hashed as a whole, if at all.
-            let proven = file.proof == Proof::Pieces;
+            let proven = checked && file.proof == Proof::Pieces;
             if chunks.get(&(digest, piece.len)).is_some_and(|known| known.proven || !proven) {
                 continue;
             }
@@ -92,18 +93,21 @@ mod tests {
             stored(b'b', 40, b"here", pieces),
             stored(b'b', 30, b"other", pieces),
         ];
-        let mut chunks = of(&toc, &files);
+        let mut chunks = of(&toc, &files, true);
         chunks.sort_by_key(|chunk| chunk.offset);
         let found: Vec<_> =
             chunks.iter().map(|c| (c.digest, c.path.as_slice(), c.offset, c.proven)).collect();
         assert_eq!(found, [(Digest::of(&[1]), &b"here"[..], 0, true), (Digest::of(&[3]), b"here", 20, true)]);
         // Of a donor, whose pieces nobody looked at; unless another file of the same content came in pieces.
         let donor = stored(b'b', 40, b"donor", whole);
-        let of_donor = of(&toc, std::slice::from_ref(&donor));
+        let of_donor = of(&toc, std::slice::from_ref(&donor), true);
         assert!(of_donor.len() == 2 && of_donor.iter().all(|chunk| !chunk.proven));
         for both in [[donor.clone(), files[1].clone()], [files[1].clone(), donor]] {
-            let chunks = of(&toc, &both);
+            let chunks = of(&toc, &both, true);
             assert!(chunks.len() == 2 && chunks.iter().all(|c| c.proven && c.path == b"here"));
         }
+        // The DiffID proved the bytes, and nobody looked at the digests of pieces.
+        let unchecked = of(&toc, &files, false);
+        assert!(unchecked.len() == 2 && unchecked.iter().all(|chunk| !chunk.proven));
     }
 }

@@ -37,7 +37,7 @@ impl Job {
                 has_whiteouts: extracted.has_whiteouts,
                 implied: extracted.implied,
                 shared: Usage { bytes: extracted.shared_bytes, inodes: extracted.shared_inodes },
-                chunks: ranges.as_ref().map(|ranges| crate::chunks::of(&ranges.opened.index.toc, &stored)),
+                chunks: ranges.as_ref().map(|ranges| ranges.chunks(&stored)),
                 files: crate::chunks::files(stored),
                 origin,
             };

@@ -132,9 +132,20 @@ impl Job {
         let (expected, found) = (self.layer.diff_id, built.extracted.diff_id);
         if found != expected {
             self.blocking(move || built.refuse()).await?;
+            self.drop_attempts().await?;
             return Err(EngineError::DiffId { layer: self.layer.blob, expected, found });
         }
         self.commit(built, blob.is_here(), seconds).await
+    }
+
+    /// Drops what attempts left of the layer, because the proof failed when all of it had been checked.
+    pub(crate) async fn drop_attempts(&self) -> Result<(), EngineError> {
+        let diff_id = self.layer.diff_id;
+        let dropped = self.store(move |store| store.drop_partials(Some(&diff_id))).await?;
+        if let Err(error) = dropped {
+            tracing::debug!(layer = %self.layer.blob, %error, "what attempts left stays for a day");
+        }
+        Ok(())
     }
 
     /// Builds the tree, by ranges if that is possible and goes well, else from the whole blob.

@@ -1,7 +1,8 @@
 //! Does a file hold what its list says, or was the list wrong from the start?
 //!
 //! The digest of a file that came in pieces is what the TOC said: the DiffID proves the file's bytes, but not that digest.
-//! Pieces were hashed one by one. So where a whole file has another digest and all its pieces are right, the TOC lied.
+//! Where a whole file has another digest and all its pieces are right, the TOC lied. Where a piece is wrong, too, that
+//! cannot be told from damage, and counts as such.
 
 use std::fs::File;
 use std::io;

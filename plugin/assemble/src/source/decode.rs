@@ -21,8 +21,8 @@ thread_local! {
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// The bytes of `piece`, checked against its digest; `None` for a hole, which is checked too, unless the `layer` is not
-/// wanted any more.
+/// The bytes of `piece`, checked against its digest if it has one; `None` for a hole, which is checked too, unless the
+/// `layer` is not wanted any more.
 ///
 /// The output is exactly `piece.len` bytes or an error: a decompressor is never given more room.
 pub(crate) fn decode(
@@ -47,25 +47,23 @@ pub(crate) fn decode(
     if decoded != len || out.len() != len {
         return Err(failed());
     }
-    let mut hasher = Hasher::new();
-    hasher.update(&out);
+    let mut hasher = hasher(piece);
+    hasher.iter_mut().for_each(|hasher| hasher.update(&out));
     check(path, piece, hasher)?;
     Ok(Some(Bytes::from(out)))
 }
 
 /// A hole may be of any length, and takes nothing but time.
 fn hole(path: &[u8], piece: &FetchedPiece, layer: &Layer) -> Result<(), AssembleError> {
-    if piece.digest.is_none() {
-        return Ok(());
-    }
-    let (mut hasher, mut left) = (Hasher::new(), piece.len);
+    let Some(mut hasher) = hasher(piece) else { return Ok(()) };
+    let mut left = piece.len;
     while left > 0 {
         layer.check()?;
         let step = left.min(ZEROS);
         hasher.update_zeros(step);
         left -= step;
     }
-    check(path, piece, hasher)
+    check(path, piece, Some(hasher))
 }
 
 /// The same with frames that are fetched once more, because those at hand gave `error`. Waits for the network.
@@ -92,8 +90,13 @@ pub(crate) fn decode_again(
     decode(path, &second, layer).map_err(|_| garbled())
 }
 
-fn check(path: &[u8], piece: &FetchedPiece, hasher: Hasher) -> Result<(), AssembleError> {
-    let Some(expected) = piece.digest else { return Ok(()) };
+/// What its bytes are hashed with, if anybody looks at the digest.
+fn hasher(piece: &FetchedPiece) -> Option<Hasher> {
+    piece.digest.map(|_| Hasher::new())
+}
+
+fn check(path: &[u8], piece: &FetchedPiece, hasher: Option<Hasher>) -> Result<(), AssembleError> {
+    let (Some(expected), Some(hasher)) = (piece.digest, hasher) else { return Ok(()) };
     let found = hasher.finish();
     if found == expected {
         return Ok(());
@@ -116,7 +119,7 @@ pub(crate) fn decode_stream(
     let failed = || AssembleError::Decode { path: lossy(path), offset: piece.offset, len: piece.len };
     let failed = || windows.error().unwrap_or_else(failed);
     let mut decoder = Compression::Zstd.decoder_within(compressed, windows.room());
-    let mut hasher = Hasher::new();
+    let mut hasher = hasher(piece);
     let mut left = piece.len;
     loop {
         let mut buffer = Vec::with_capacity(BUFFER as usize);
@@ -127,7 +130,7 @@ pub(crate) fn decode_stream(
             break;
         }
         left = left.checked_sub(buffer.len() as u64).ok_or_else(failed)?;
-        hasher.update(&buffer);
+        hasher.iter_mut().for_each(|hasher| hasher.update(&buffer));
         sink(Bytes::from(buffer))?;
     }
     if left != 0 {

@@ -14,7 +14,7 @@ pub struct FetchedPiece {
     pub offset: u64,
     /// Decoded length in bytes.
     pub len: u64,
-    /// Digest of the decoded bytes.
+    /// Digest of the decoded bytes, if they are to be compared with it. Else the DiffID alone proves them.
     pub digest: Option<Digest>,
     /// The zstd frames; `None` for a hole.
     pub frames: Option<Bytes>,
