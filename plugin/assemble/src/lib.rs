@@ -25,6 +25,7 @@ mod work;
 pub use error::AssembleError;
 pub use extractor::{BIG_FILE, Extractor, Settings};
 pub use report::{Extracted, Proof, Stored};
+pub use source::ahead::{ReadAhead, Upcoming};
 pub use source::donor::{Donor, Lender};
 pub use source::file_piece::{Chunk, FilePiece, LocalPiece};
 pub use source::host::Foreign;

@@ -4,6 +4,7 @@
 //! Each is a [`Source`](file::Source), which also says whether the new file may be linked to it, share its blocks, or
 //! only be a copy of what was read.
 
+pub(crate) mod ahead;
 pub(crate) mod content;
 pub(crate) mod decode;
 pub(crate) mod donor;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chunked_assemble::{Extracted, Extractor, Known, Pool, Settings, Stored};
+use chunked_assemble::{Extracted, Extractor, Known, Pool, ReadAhead, Settings, Stored};
 use chunked_core::Digest;
 use chunked_fetch::Segments;
 use chunked_plan::Summary;
@@ -23,7 +23,7 @@ use crate::opening::{Opened, Planned};
 use crate::plain;
 use crate::repeats::Repeats;
 use crate::report::{Mode, Phase, Seconds};
-use crate::reuse::{Donors, Policy, StoreKnown};
+use crate::reuse::{Donors, PlannedDonors, Policy, StoreKnown};
 use crate::setback::Setback;
 use crate::source::{BlobReader, Source};
 use crate::spare::BlobSpare;
@@ -151,7 +151,7 @@ impl Job {
         let (ground, (tree, extractor)) = begun.await??;
         // If this job is given up, its thread ends, too.
         let (_stop, _cancel) = (segments.stop_on_drop(), extractor.cancel_on_drop());
-        let _patience = Patience::watch(&plan.sources);
+        let (_patience, plan) = (Patience::watch(&plan.sources), Arc::new(plan));
         let refetch = Arc::new(BlobSpare {
             layer: self.layer.blob,
             opened: Arc::clone(opened),
@@ -167,12 +167,16 @@ impl Job {
         let opened = Arc::clone(opened);
         let (source, claims) = (Source::new(segments, Arc::clone(&self.counters)), Arc::new(claims));
         let work = move |store: &Arc<Store>| {
-            let donors = ground.donors(store, policy.verify);
+            let donors = Arc::new(ground.donors(store, policy.verify));
+            let ahead = (plan.reused_files > 0).then(|| {
+                let (plan, donors) = (Arc::clone(&plan), Arc::clone(&donors));
+                ReadAhead::start(Arc::new(PlannedDonors { plan, donors }))
+            });
             let repeats = Repeats::of(&plan);
             let check = if policy.verify { Check::All } else { Check::Files };
             let unproven = check.leaves_out(&opened.index.toc, &plan);
             let claims_of_build = Arc::clone(&claims);
-            let supply = Supply { source, donors, claims: claims_of_build, refetch, repeats, check };
+            let supply = Supply { source, donors, claims: claims_of_build, refetch, repeats, check, ahead };
             let build = Build { opened: &opened, plan: &plan, extractor, supply };
             let extracted = ground.judge(build.run(), &tree, unproven);
             let extracted = match extracted {

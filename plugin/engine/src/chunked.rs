@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chunked_assemble::{
     AssembleError, BIG_FILE, Chunk, Extracted, Extractor, FetchedPiece, FilePiece, LocalPiece, Promise,
-    Promised, Spare, is_long,
+    Promised, ReadAhead, Spare, is_long,
 };
 use chunked_plan::{FileSource, PieceSource, Plan};
 use chunked_toc::{FileCursor, Piece, PieceKind, SplitItem, TarSplit, Toc, TocError, TocFile};
@@ -88,11 +88,13 @@ pub(crate) struct Build<'a> {
 /// Where pieces and files come from.
 pub(crate) struct Supply {
     pub(crate) source: Source,
-    pub(crate) donors: Donors,
+    pub(crate) donors: Arc<Donors>,
     pub(crate) claims: Arc<Claims>,
     pub(crate) refetch: Arc<BlobSpare>,
     pub(crate) repeats: Repeats,
     pub(crate) check: Check,
+    /// Reads donors before their turn, if there are any.
+    pub(crate) ahead: Option<ReadAhead>,
 }
 
 /// Which fetched pieces are compared with the digests that the TOC names.
@@ -197,6 +199,7 @@ impl Build<'_> {
 
     fn file(&mut self, toc: &Toc, at: usize) -> Result<(), ChunkedError> {
         let lost = || ChunkedError::Whole("its plan does not fit its TOC".into());
+        self.supply.ahead.iter().for_each(|ahead| ahead.turn(at));
         let file = toc.files.get(at).ok_or_else(lost)?;
         let plan = self.plan;
         let (size, digest) = (file.size, file.digest);

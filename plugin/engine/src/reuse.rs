@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use chunked_assemble::{Donor, Foreign, Known, Lender, Rights};
+use chunked_assemble::{Donor, Foreign, Known, Lender, Rights, Upcoming};
 use chunked_core::Digest;
 use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
@@ -18,7 +18,7 @@ use chunked_store::{LayerPin, Origins, Store};
 use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
 
-use crate::blocking::Wanted;
+use crate::blocking::{Heavy, Wanted};
 use crate::in_flight::{Claimant, Claims, Flying, InFlight, Key};
 use crate::links::ImageLinks;
 use crate::resume::{Leftover, Leftovers};
@@ -267,6 +267,29 @@ impl Donors {
         let rights = self.rights(donor.may_link, donor.may_link && !self.links.has_layer(donor.layer));
         let (path, check, lender) = (donor.path.clone(), self.check || !donor.proven, Some(lender));
         Ok(Donor { root, path, rights, fresh: false, check, lender })
+    }
+}
+
+/// The donors of a plan, to be read before their turn.
+#[derive(Debug)]
+pub(crate) struct PlannedDonors {
+    pub(crate) plan: Arc<Heavy<Plan<NodeDonor>>>,
+    pub(crate) donors: Arc<Donors>,
+}
+
+impl Upcoming for PlannedDonors {
+    fn count(&self) -> usize {
+        self.plan.sources.len()
+    }
+
+    fn open(&self, number: usize) -> Option<File> {
+        let FileSource::Donor(donor) = self.plan.sources.get(number)? else { return None };
+        match donor {
+            NodeDonor::Layer(donor) => self.donors.root(donor).ok()?.0.open_file(&donor.path).ok(),
+            NodeDonor::Host(donor) => donor.open().ok(),
+            // The one was read a moment ago, the other is yet to be written.
+            NodeDonor::Leftover(_) | NodeDonor::InFlight(_) => None,
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Mode, OFlags, SeekFrom};
-use rustix::io::Errno;
+use rustix::fs::{Advice, Mode, OFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::{Dir, Result};
 
@@ -103,6 +104,22 @@ pub fn copy_sparse(to: &File, from: &File, len: u64, wanted: &dyn Fn() -> bool) 
     if from.metadata()?.len() < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
+/// Is the beginning of `file` in the page cache, so that reading it does not wait for the disk? Where the kernel cannot
+/// tell, it says that it is.
+pub fn is_cached(file: &File) -> bool {
+    let mut byte = [0];
+    let buffer = &mut [io::IoSliceMut::new(&mut byte)];
+    !matches!(rustix::io::preadv2(file, buffer, 0, ReadWriteFlags::NOWAIT), Err(Errno::AGAIN))
+}
+
+/// Has the kernel read the first `most` bytes of `file` into the page cache, and does not wait for it. Gives the bytes
+/// asked for; 0 where there is no such thing.
+pub fn read_soon(file: &File, most: u64) -> u64 {
+    let len = file.metadata().map_or(0, |meta| meta.len()).min(most);
+    let asked = rustix::fs::fadvise(file, 0, NonZeroU64::new(len), Advice::WillNeed);
+    if asked.is_ok() { len } else { 0 }
+}
+
 /// Writes everything of the filesystem that holds `fd` to disk.
 pub fn sync_filesystem(fd: impl AsFd) -> Result<()> {
     Ok(rustix::fs::syncfs(fd)?)
@@ -131,6 +148,14 @@ mod tests {
         }
         let to = tempfile::tempfile().unwrap();
         assert_eq!(copy_range(&to, 0, &from, 50_000, 20_000).unwrap(), 10_000, "up to its end");
+    }
+
+    #[test]
+    fn what_was_just_written_is_cached() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[1; 10_000], 0).unwrap();
+        assert!(is_cached(&file) && is_cached(&tempfile::tempfile().unwrap()));
+        assert_eq!((read_soon(&file, 4096), read_soon(&file, 1 << 20)), (4096, 10_000));
     }
 
     #[test]

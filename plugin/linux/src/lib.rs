@@ -20,7 +20,9 @@ mod umask;
 mod walk;
 mod xattr;
 
-pub use content::{can_share_blocks, clone_file, copy_range, copy_sparse, sync_filesystem};
+pub use content::{
+    can_share_blocks, clone_file, copy_range, copy_sparse, is_cached, read_soon, sync_filesystem,
+};
 pub use dir::{Dir, NodeType};
 pub use filesystems::filesystem_name;
 pub use list::Named;
