@@ -1,5 +1,6 @@
 //! Reading a list, whole or record by record.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,6 +17,8 @@ use crate::layer::{NewChunk, NewFile};
 const MAX: u64 = 1 << 30;
 /// Read at once for one file record: most paths are shorter than what this leaves.
 const GUESS: usize = 512;
+/// Bytes read at once where records follow one another.
+const MANY: usize = 64 << 10;
 
 /// A list with its checksum proven, all in memory.
 #[derive(Debug)]
@@ -137,7 +140,24 @@ impl List {
 /// A list read record by record. Its checksum is not looked at: whoever uses a record compares its digest with
 /// the one wanted, and hashes what the path leads to.
 #[derive(Debug)]
-pub(crate) struct Records(File, Version);
+pub(crate) struct Records {
+    file: File,
+    version: Version,
+    window: RefCell<Window>,
+}
+
+/// What was read last of a list.
+#[derive(Debug, Default)]
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn end(&self) -> u64 {
+        self.at + self.bytes.len() as u64
+    }
+}
 
 impl Records {
     /// The list of the layer in `dir`.
@@ -145,31 +165,46 @@ impl Records {
         let file = File::open(dir.join(NAME))?;
         let mut magic = [0; MAGIC];
         file.read_exact_at(&mut magic, 0)?;
-        Ok(Self(file, Version::of(&magic).ok_or_else(broken)?))
+        let version = Version::of(&magic).ok_or_else(broken)?;
+        Ok(Self { file, version, window: RefCell::default() })
     }
 
     pub(crate) fn file(&self, at: u64) -> io::Result<NewFile> {
-        let mut bytes = [0; GUESS];
-        let n = self.read(&mut bytes, at)?;
-        let head = bytes.get(..n).ok_or_else(broken)?;
-        if let Some(found) = self.1.file(head) {
+        if let Some(found) = self.near(at)? {
             return Ok(found);
         }
         // A long path, or the list's end.
-        let mut bytes = vec![0; self.1.file_head() + usize::from(u16::MAX)];
+        let mut bytes = vec![0; self.version.file_head() + usize::from(u16::MAX)];
         let n = self.read(&mut bytes, at)?;
-        bytes.get(..n).and_then(|record| self.1.file(record)).ok_or_else(broken)
+        bytes.get(..n).and_then(|record| self.version.file(record)).ok_or_else(broken)
+    }
+
+    /// The file record at `at`, unless it is a long one. Of records that are read one soon after the other many are read
+    /// at once.
+    fn near(&self, at: u64) -> io::Result<Option<NewFile>> {
+        let mut window = self.window.borrow_mut();
+        let (begin, end) = (window.at, window.end());
+        if at < begin || end < at.saturating_add(GUESS as u64) {
+            let soon = begin <= at && at < end.saturating_add(GUESS as u64);
+            let mut bytes = std::mem::take(&mut window.bytes);
+            bytes.resize(if soon { MANY } else { GUESS }, 0);
+            let n = self.read(&mut bytes, at)?;
+            bytes.truncate(n);
+            *window = Window { at, bytes };
+        }
+        let skip = usize::try_from(at - window.at).unwrap_or(usize::MAX);
+        Ok(window.bytes.get(skip..).and_then(|head| self.version.file(head)))
     }
 
     pub(crate) fn chunk(&self, at: u64) -> io::Result<ChunkRecord> {
-        let mut bytes = vec![0; self.1.chunk()];
-        self.0.read_exact_at(&mut bytes, at)?;
-        self.1.record(&bytes).ok_or_else(broken)
+        let mut bytes = vec![0; self.version.chunk()];
+        self.file.read_exact_at(&mut bytes, at)?;
+        self.version.record(&bytes).ok_or_else(broken)
     }
 
     fn read(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         loop {
-            match self.0.read_at(bytes, at) {
+            match self.file.read_at(bytes, at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }

@@ -39,6 +39,29 @@ fn reads_back_whole_and_by_record() {
     }
 }
 
+#[test]
+fn records_are_found_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: usize| match n % 500 {
+        7 => vec![b'l'; 20_000 + n],
+        _ => format!("{}{n}", "d/".repeat(n % 97)).into_bytes(),
+    };
+    let file =
+        |n: usize| NewFile { path: path(n), digest: Digest::of(&n.to_le_bytes()), size: 5, proven: true };
+    let files: Vec<_> = (0..3000).map(file).collect();
+    let entries = write(dir.path(), &files, None).unwrap();
+    let all: Vec<_> = entries.files.iter().zip(&files).collect();
+    let mut orders = [all.clone(), all.clone(), all.clone()];
+    orders[1].reverse();
+    orders[2].sort_by_key(|(entry, _)| (entry.at.wrapping_mul(0x9e37_79b9_7f4a_7c15), entry.at));
+    for order in orders {
+        let records = Records::open(dir.path()).unwrap();
+        for (entry, file) in order {
+            assert_eq!(&records.file(entry.at).unwrap(), file);
+        }
+    }
+}
+
 /// The list as a version before flags wrote it.
 fn aged(version: u8, files: &[NewFile], chunks: &[(u64, NewChunk)]) -> Vec<u8> {
     let mut bytes = format!("chunked-files-{version}\n").into_bytes();
