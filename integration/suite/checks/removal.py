@@ -3,6 +3,7 @@ import json
 import os
 import random
 import threading
+import time
 
 import images
 from checks.handover import away
@@ -179,8 +180,38 @@ def checks(lab, registry):
         finally:
             node.stop()
 
+    def again():
+        # Layers whose image is removed stay for a while: whoever pulls it again waits for no layer.
+        layers = [images.tar(lambda t, n=n: images.add(t, "srv/f%d" % n, data=random.Random(n).randbytes(300_000))) for n in range(8)]
+        address, ask = lab.proxy(registry)
+        image = images.push(lab, registry, "again", layers, ["zstd:chunked"])["zstd:chunked"].through(address)
+        node = Node(lab, "2.4", [address], name="again", store='unused_grace = "1h"\nkeep_free_percent = 0\n')
+        def pull():
+            ask("/reset")
+            began = time.monotonic()
+            node.ctr("images", "pull", "--plain-http", "--snapshotter", "chunked", image.name)
+            took, paths = time.monotonic() - began, [entry["path"] for entry in ask("/log")]
+            return took, paths, [path for path in paths if any(layer in path for layer in image.layers)]
+        try:
+            first, _, fetched = pull()
+            if not fetched:
+                raise Failure("the first pull asked for no layer")
+            node.ctr("images", "rm", "--sync", image.name)
+            wait_for("the snapshots to go", lambda: len(node.ctr("snapshots", "--snapshotter", "chunked", "ls").stdout.splitlines()) <= 1)
+            second, paths, fetched = pull()
+            print("    %d layers: %.0f ms a layer at first, %.0f ms again, client and %d requests included" % (
+                len(layers), first / len(layers) * 1e3, second / len(layers) * 1e3, len(paths)))
+            if fetched:
+                raise Failure("layers that are here were asked for: %s" % fetched)
+            # containerd resolves the name, and fetches manifest and config; we ask for neither.
+            if len(paths) > 4:
+                raise Failure("%d requests: %s" % (len(paths), paths))
+        finally:
+            node.stop()
+
     yield "removal: a layer twice in a chain, containerd 1.6", lambda: duplicates("1.6")
     yield "removal: a layer twice in a chain, containerd 2.4", lambda: duplicates("2.4")
+    yield "removal: an image pulled again asks for no layer", again
     yield "removal: 100 rounds of pull, remove, GC, prune", hundred_rounds
     yield "removal: prune, ls, verify without the daemon", without_daemon
     yield "removal: a damaged layer in use serves no new pull", damaged
