@@ -53,27 +53,45 @@ pub(crate) fn layer(store: &Store, name: &str, implied: &[&str]) -> LayerPin {
 }
 
 pub(crate) fn layer_with(store: &Store, name: &str, implied: &[&str], fill: impl FnOnce(&Path)) -> LayerPin {
+    commit(store, name, implied, &[("usr/bin/tool", content(name))], fill)
+}
+
+/// A layer of files at these paths, each with its path as content.
+pub(crate) fn layer_of(store: &Store, name: &str, paths: &[&str]) -> LayerPin {
+    let files: Vec<_> = paths.iter().map(|path| (*path, content(path))).collect();
+    commit(store, name, &[], &files, |_| ())
+}
+
+fn commit(
+    store: &Store,
+    name: &str,
+    implied: &[&str],
+    files: &[(&str, Vec<u8>)],
+    fill: impl FnOnce(&Path),
+) -> LayerPin {
     let staging = store.stage().unwrap();
     for dir in implied {
         std::fs::create_dir_all(staging.fs().join(dir)).unwrap();
     }
-    std::fs::create_dir_all(staging.fs().join("usr/bin")).unwrap();
-    std::fs::write(staging.fs().join("usr/bin/tool"), content(name)).unwrap();
+    for (path, text) in files {
+        let path = staging.fs().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
     fill(staging.fs());
-    let text = content(name);
-    let file = NewFile {
-        path: b"usr/bin/tool".to_vec(),
-        digest: Digest::of(&text),
+    let listed = files.iter().map(|(path, text)| NewFile {
+        path: path.as_bytes().to_vec(),
+        digest: Digest::of(text),
         size: text.len() as u64,
         proven: true,
-    };
+    });
     let new = NewLayer {
         diff_id: Digest::of(name.as_bytes()),
         flavour: Flavour::Upper,
         has_whiteouts: false,
         implied: implied.iter().map(|path| path.as_bytes().to_vec()).collect(),
         shared: Usage::default(),
-        files: vec![file],
+        files: listed.collect(),
         chunks: Some(Vec::new()),
         origin: None,
     };
@@ -100,17 +118,22 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+/// Remembers the problems of a verification.
+#[derive(Default)]
+pub(crate) struct Seen(pub(crate) Vec<Problem>);
+
+impl Watch for Seen {
+    fn progress(&mut self, _: &Verified) -> bool {
+        true
+    }
+
+    fn problem(&mut self, problem: &Problem) -> bool {
+        self.0.push(problem.clone());
+        true
+    }
+}
+
 /// How much is wrong with the store.
 pub(crate) fn problems(store: &Store) -> u64 {
-    struct Counted;
-    impl Watch for Counted {
-        fn progress(&mut self, _: &Verified) -> bool {
-            true
-        }
-
-        fn problem(&mut self, _: &Problem) -> bool {
-            true
-        }
-    }
-    store.verify(VerifyOptions { contents: true, repair: false }, &mut Counted).unwrap().problems
+    store.verify(VerifyOptions { contents: true, repair: false }, &mut Seen::default()).unwrap().problems
 }

@@ -3,22 +3,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use super::*;
-use crate::testing::{Temporary, adopt, content, layer_with};
-use crate::{Flavour, Problem, Store, Verified, VerifyOptions, Watch};
-
-#[derive(Default)]
-struct Seen(Vec<Problem>);
-
-impl Watch for Seen {
-    fn progress(&mut self, _: &Verified) -> bool {
-        true
-    }
-
-    fn problem(&mut self, problem: &Problem) -> bool {
-        self.0.push(problem.clone());
-        true
-    }
-}
+use crate::testing::{Seen, Temporary, adopt, content, layer_with};
+use crate::{Flavour, Problem, Store, VerifyOptions};
 
 /// The layer as its tar describes it: times, too.
 fn layer(store: &Store, name: &str, implied: &[&str]) -> LayerPin {

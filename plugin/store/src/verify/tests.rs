@@ -1,22 +1,12 @@
+use std::path::Path;
+use std::time::Duration;
+
 use chunked_core::Digest;
 
+use super::rows::MAKING;
 use super::*;
-use crate::testing::{Temporary, adopt, content, create, layer};
+use crate::testing::{Seen, Temporary, adopt, content, create, layer, layer_of};
 use crate::{Flavour, Kind, Labels};
-
-#[derive(Default)]
-struct Seen(Vec<Problem>);
-
-impl Watch for Seen {
-    fn progress(&mut self, _: &Verified) -> bool {
-        true
-    }
-
-    fn problem(&mut self, problem: &Problem) -> bool {
-        self.0.push(problem.clone());
-        true
-    }
-}
 
 fn verify(store: &Store, contents: bool, repair: bool) -> (Verified, Vec<Problem>) {
     let mut seen = Seen::default();
@@ -42,6 +32,40 @@ fn a_sound_store_has_no_problems() {
     assert_eq!(verify(&store, false, false).0.layers, 3);
 }
 
+/// Changes a file as a disk does it: nothing else changes.
+fn rot(file: &Path) {
+    let text = String::from_utf8(std::fs::read(file).unwrap()).unwrap();
+    let time = std::fs::symlink_metadata(file).unwrap().modified().unwrap();
+    std::fs::write(file, text.to_uppercase()).unwrap();
+    std::fs::File::open(file).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn every_damaged_file_is_named() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let names: Vec<String> = (0..130).map(|n| format!("srv/f{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let pin = layer_of(&store, "many", &names);
+    adopt(&store, &pin, "many", None);
+    let damaged = |from: usize, to: usize| {
+        names[from..to].iter().for_each(|name| rot(&pin.fs().join(name)));
+        let (_, problems) = verify(&store, true, false);
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        names.iter().map(|name| problem.text.contains(name)).collect::<Vec<bool>>()
+    };
+    let named = damaged(7, 27);
+    assert!((0..130).all(|n| named[n] == (7..27).contains(&n)), "{named:?}");
+    let (_, problems) = verify(&store, true, false);
+    assert!(problems[0].text.contains("19 other files"), "{problems:?}");
+    damaged(27, 130);
+    let (_, problems) = verify(&store, true, false);
+    assert!(
+        problems[0].text.contains("122 other files") && problems[0].text.contains("and 22 more"),
+        "{problems:?}"
+    );
+}
+
 #[test]
 fn other_bytes_are_found_and_an_unused_layer_goes() {
     let temp = Temporary::new();
@@ -49,12 +73,7 @@ fn other_bytes_are_found_and_an_unused_layer_goes() {
     let (used, unused) = (layer(&store, "used", &[]), layer(&store, "unused", &[]));
     adopt(&store, &used, "used", None);
     for pin in [&used, &unused] {
-        let file = pin.fs().join("usr/bin/tool");
-        let text = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
-        // As a disk does it: nothing else changes.
-        let time = std::fs::symlink_metadata(&file).unwrap().modified().unwrap();
-        std::fs::write(&file, text.to_uppercase()).unwrap();
-        std::fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        rot(&pin.fs().join("usr/bin/tool"));
     }
     drop((used, unused));
     assert_eq!(verify(&store, false, false).1, []);

@@ -123,7 +123,8 @@ impl Work {
                 continue;
             }
             tracing::info!("scrub: reading the store");
-            let mut watch = Pace { work: &self, read: 0, began: Instant::now(), so_far: Verified::default() };
+            self.shown.lock().running = Some(Verified::default());
+            let mut watch = Pace { work: &self, read: 0, began: Instant::now() };
             let options = VerifyOptions { contents: true, repair: true };
             let done = self.store.verify_with(options, &mut watch, Some(&mut repairer));
             self.shown.lock().running = None;
@@ -162,12 +163,10 @@ struct Pace<'a> {
     work: &'a Work,
     read: u64,
     began: Instant,
-    so_far: Verified,
 }
 
 impl Watch for Pace<'_> {
     fn progress(&mut self, so_far: &Verified) -> bool {
-        self.so_far = *so_far;
         self.work.shown.lock().running = Some(*so_far);
         !self.work.stop.load(Ordering::Relaxed)
     }
@@ -184,6 +183,10 @@ impl Watch for Pace<'_> {
 
     fn read(&mut self, bytes: u64) {
         self.read += bytes;
+        // A layer, or one of its files, may take long: then this says how far it is.
+        if let Some(running) = &mut self.work.shown.lock().running {
+            running.bytes += bytes;
+        }
         let rate = self.work.schedule.rate;
         if self.read < STRETCH || rate == 0 || self.work.stop.load(Ordering::Relaxed) {
             return;
