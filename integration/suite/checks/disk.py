@@ -125,6 +125,56 @@ def checks(lab, registry):
         if abs(pruned["freed_bytes"] - freed) > promise // 100:
             raise Failure("prune says that it freed %d bytes, statfs %d" % (pruned["freed_bytes"], freed))
 
+    # What three versions have in common: whole files, and most of a large one.
+    common = [os.urandom(4 * MIB) for _ in range(8)]
+    large = [os.urandom(MIB) for _ in range(24)]
+    def version(n, with_large):
+        def build(t):
+            images.add(t, "v/", images.D, mode=0o755)
+            for number, data in enumerate(common[n:n + 6]):
+                images.add(t, "v/common%d" % (n + number), data=data)
+            if with_large:
+                images.add(t, "v/large", data=b"".join(os.urandom(MIB) if number == n else part for number, part in enumerate(large)))
+            images.add(t, "v/own", data=os.urandom(10 * MIB))
+        return images.tar(build)
+    def versions(large):
+        """`large`: they share parts of a large file, too."""
+        name = "version%s%s" % ("-large" if large else "", "%d")
+        return [images.push(lab, registry, name % n, [version(n, large)], ["zstd:chunked"])["zstd:chunked"] for n in range(3)]
+
+    def shared(filesystem):
+        """What `store ls` says that pruning frees is true also where layers that go share with each other, and with one that stays."""
+        where = disk(filesystem)
+        # btrfs keeps the whole of a large extent as long as a part of it is used, and does not tell.
+        pushed = versions(filesystem != "btrfs")
+        root, config = os.path.join(where, "shared"), os.path.join(where, "shared.toml")
+        with open(config, "w") as f:
+            f.write(ALONE)
+        def direct(*arguments):
+            return json.loads(run(BINARY, *arguments, "--root", root, "--json").stdout)
+        for pulled in pushed:
+            run(BINARY, "pull", pulled.name, "--config", config, "--root", root)
+        def unused(*numbers):
+            diffs = [pushed[number].config["rootfs"]["diff_ids"][0] for number in numbers]
+            with sqlite3.connect(os.path.join(root, "state.db")) as db:
+                db.execute("DELETE FROM snapshots WHERE layer IN (SELECT id FROM layers WHERE diff_id IN (%s))" % ", ".join(
+                    "x'%s'" % diff.split(":")[1] for diff in diffs))
+            db.close()
+        for numbers in ((0, 1), (2,)):
+            unused(*numbers)
+            listed = direct("store", "ls")
+            by_rows = sum(layer["own_bytes"] for layer in listed["layers"] if not layer["snapshots"])
+            promise, before = listed["reclaimable_bytes"], free(where)
+            pruned = direct("prune", "--all")
+            freed = free(where) - before
+            print("    %s: by rows %d, promised %d, freed %d" % (filesystem, by_rows, promise, freed))
+            if pruned["layers"] != len(numbers) or abs(freed - promise) > promise // 100:
+                raise Failure("%d bytes were promised, %d are free; pruned: %s" % (promise, freed, pruned))
+            if abs(pruned["bytes"] - freed) > promise // 100:
+                raise Failure("prune says that %d bytes became free, statfs says %d" % (pruned["bytes"], freed))
+            if numbers == (0, 1) and by_rows - freed < 10 * MIB:
+                raise Failure("the layers share nothing: by their rows %d, freed %d" % (by_rows, freed))
+
     small = [push("small%d" % n, noise("s%d" % n, 9, 10 * MIB)) for n in range(2)]
     fits = push("fits", noise("f", 15, 10 * MIB))
     big = push("big", *[noise("b%d" % n, 20, 10 * MIB) for n in range(3)])
@@ -161,6 +211,39 @@ def checks(lab, registry):
             raise Failure("a layer in use went, or a broken one stayed")
         run("umount", where)
 
+    address, ask = lab.proxy(registry)
+    going_on = images.push(lab, registry, "goes-on", [noise("g", 60, 5 * MIB // 2)], ["zstd:chunked"])["zstd:chunked"].through(address)
+
+    def goes_on(filesystem):
+        """A pull that found the disk full goes on, once there is room, with what it had."""
+        where = lab.disk(filesystem, "330M" if filesystem == "xfs" else "300M", lab.path("goes-on-" + filesystem))
+        root, config = os.path.join(where, "root"), lab.path("goes-on-%s.toml" % filesystem)
+        with open(config, "w") as f:
+            f.write(ALONE + "[store]\nkeep_free_percent = 0\n")
+        for pulled in small:
+            run(BINARY, "pull", pulled.name, "--config", config, "--root", root)
+        with sqlite3.connect(os.path.join(root, "state.db")) as db:
+            db.execute("DELETE FROM snapshots")
+        db.close()
+        # What is on its way when the disk is full is lost: not much of it on such a line.
+        ask("/set?rate=400")
+        ask("/reset")
+        done = run(BINARY, "pull", going_on.name, "--config", config, "--root", root, check=False)
+        ask("/set?rate=0")
+        if done.returncode:
+            raise Failure("exit %d, no room was made: %s%s" % (done.returncode, done.stdout, done.stderr))
+        blob = going_on.manifest["layers"][0]
+        fetched = sum(size for digest, size in ask("/stats")["body_of"].items() if digest.endswith(blob["digest"].split(":")[1]))
+        print("    %s: %d bytes of %d fetched, %.3f" % (filesystem, fetched, blob["size"], fetched / blob["size"]))
+        if fetched > 1.2 * blob["size"]:
+            raise Failure("%d bytes were fetched for %d" % (fetched, blob["size"]))
+        if "trying again" not in done.stderr and "going on" not in done.stderr:
+            raise Failure("the disk was never full: %s" % done.stderr)
+        sound = run(BINARY, "store", "verify", "--contents", "--json", "--root", root, check=False)
+        if sound.returncode or os.listdir(os.path.join(root, "partial")):
+            raise Failure("afterwards: %s %s" % (sound.stdout, os.listdir(os.path.join(root, "partial"))))
+        run("umount", where)
+
     def removal(filesystem):
         """Images can be removed while not a byte is free, and that frees theirs."""
         where = lab.disk(filesystem, "330M" if filesystem == "xfs" else "300M", lab.path("brim-" + filesystem))
@@ -187,6 +270,8 @@ def checks(lab, registry):
 
     yield from (("%s (%s)" % (title, filesystem), lambda check=check, filesystem=filesystem: check(filesystem))
                 for title, check in (("an idle node makes room", idle), ("a short disk waits for nothing", short),
-                                     ("what is promised is freed", promised), ("a full disk makes room for a pull", full),
+                                     ("what is promised is freed", promised), ("what is shared is promised once", shared),
+                                     ("a full disk is no reason to begin anew", goes_on),
+                                     ("a full disk makes room for a pull", full),
                                      ("images are removed on a full disk", removal))
                 for filesystem in FILESYSTEMS)

@@ -73,8 +73,13 @@ pub(crate) fn prune(store: &Store, what: Prune) -> Result<api::PruneResponse, St
 }
 
 pub(crate) fn layers(store: &Store) -> Result<api::StoreLayersResponse, StoreError> {
-    let layers = store.layers()?.into_iter().map(layer).collect();
-    Ok(api::StoreLayersResponse { layers, store: Some(counts(store.counts()?)) })
+    let (layers, reclaimable) = (store.layers()?, store.reclaimable()?);
+    Ok(api::StoreLayersResponse {
+        layers: layers.into_iter().map(layer).collect(),
+        store: Some(counts(store.counts()?)),
+        reclaimable_bytes: reclaimable.bytes,
+        reclaimable_inodes: reclaimable.inodes,
+    })
 }
 
 fn layer(layer: LayerInfo) -> api::StoreLayer {

@@ -15,6 +15,7 @@ mod candidates;
 mod containerd;
 mod documents;
 mod error;
+mod every;
 mod find;
 mod found;
 mod hints;

@@ -66,6 +66,19 @@ async fn a_chain_is_found_without_labels() {
 }
 
 #[tokio::test]
+async fn every_image_is_listed_once() {
+    let fake = Fake::start();
+    let (one, two) = (Documents::of(&["a", "b"], ""), Documents::of(&["a", "c"], ""));
+    fake.pulled(K8S, &one, &[("docker.io", "library/one")], 5);
+    fake.pulled(K8S, &two, &[("docker.io", "library/two")], 5);
+    fake.pulled("default", &one, &[("docker.io", "library/one")], 5);
+    fake.put(K8S, b"no manifest", &[], SystemTime::now());
+    let mut expected = vec![one.chains[1], two.chains[1]];
+    expected.sort_unstable();
+    assert_eq!(fake.connect().top_chains().await.unwrap(), expected);
+}
+
+#[tokio::test]
 async fn a_true_label_saves_the_listing() {
     let fake = Fake::start();
     let image = Documents::of(&["a", "b"], "");

@@ -319,9 +319,11 @@ impl Ground {
             }
             Ok(extracted) => Ok(extracted),
             Err(error) => {
-                // A tree that the network, another job or a stop left unfinished serves the next try. After a failed
-                // proof nothing does.
-                if !error.leaves_a_good_tree() {
+                // A tree that the network, another job, a full disk or a stop left unfinished serves the next try. After a
+                // failed proof nothing does.
+                if error.is_full() {
+                    tree.settle();
+                } else if !error.leaves_a_good_tree() {
                     tree.spoil();
                 }
                 Err(Setback::of_ranges(self.layer, error))

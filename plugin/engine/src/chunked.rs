@@ -44,6 +44,11 @@ impl ChunkedError {
             )
     }
 
+    /// The disk is full: what was made until then serves the next try, once there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Assemble(error) if chunked_store::is_full(error))
+    }
+
     /// The network's fault, not the layer's.
     pub(crate) fn is_transfer(&self) -> bool {
         matches!(self, Self::Fetch(_) | Self::Ended(_))
@@ -126,9 +131,22 @@ impl Check {
 }
 
 impl Build<'_> {
-    /// Runs the layer through the extractor. Blocks on the network and the disk. When the transfer fails, what it
-    /// brought until then is in the tree, for another try.
+    /// Runs the layer through the extractor. Blocks on the network and the disk. When the transfer fails, or the disk is
+    /// full, what came until then is in the tree, for another try, and nobody writes to the tree any more.
     pub(crate) fn run(mut self) -> Result<Extracted, ChunkedError> {
+        match self.all() {
+            Ok(()) => Ok(self.extractor.finish()?),
+            Err(failed) => {
+                if failed.is_transfer() || failed.is_full() {
+                    self.extractor.settle();
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    /// Hands everything to the extractor.
+    fn all(&mut self) -> Result<(), ChunkedError> {
         let index = &*self.opened.index;
         let mut split = TarSplit::open_within(&index.tar_split, index.tar_split_len, self.opened.window)?;
         let mut cursor = FileCursor::new(&index.toc);
@@ -144,7 +162,6 @@ impl Build<'_> {
                             self.give_up(&index.toc, at, size);
                             // Nobody but the next try cares what goes wrong now.
                             let _ = self.salvage(&index.toc, &mut split, &mut cursor);
-                            self.extractor.settle();
                             return Err(failed);
                         }
                         done => done?,
@@ -152,8 +169,7 @@ impl Build<'_> {
                 }
             }
         }
-        cursor.finish()?;
-        Ok(self.extractor.finish()?)
+        Ok(cursor.finish()?)
     }
 
     /// After the transfer failed: makes the files of which all pieces had arrived behind the one that did not.

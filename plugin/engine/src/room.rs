@@ -1,8 +1,10 @@
-//! When the disk is full in the middle of a layer: what nobody uses goes, and the layer is tried again.
+//! When the disk is full in the middle of a layer: what nobody uses goes, and the layer is tried again. One with a table of
+//! contents goes on from what it had made.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chunked_store::is_full;
+use chunked_store::{Store, is_full};
 
 use crate::blob::LayerBlob;
 use crate::error::EngineError;
@@ -22,6 +24,7 @@ impl Job {
         hashing: bool,
     ) -> Result<LayerReport, EngineError> {
         let mut tries = 0;
+        let first = self.counters.fetched.load(Ordering::Relaxed);
         loop {
             let before = self.counters.fetched.load(Ordering::Relaxed);
             let error = match self.once(memory, blob, hashing).await {
@@ -29,24 +32,35 @@ impl Job {
                 done => return done,
             };
             tries += 1;
-            let (made, free) = self.store(|store| (store.make_room(), store.free())).await?;
-            let made = made.unwrap_or_else(|error| {
+            let made = self.store(|store| store.make_room()).await?.unwrap_or_else(|error| {
                 tracing::warn!(layer = %self.layer.blob, %error, "no room can be made");
                 false
             });
             if !made || tries == TRIES {
-                return Err(self.no_room(before, free.unwrap_or(0), error));
+                let diff_id = self.layer.diff_id;
+                // What is left of it would keep the disk full.
+                let give_up = move |store: &Arc<Store>| (store.drop_partials(Some(&diff_id)), store.free());
+                let (dropped, free) = self.store(give_up).await?;
+                let went_on = dropped.unwrap_or_else(|error| {
+                    tracing::warn!(layer = %self.layer.blob, %error, "an unfinished tree stays on the full disk");
+                    0
+                }) > 0;
+                let since = if went_on { first } else { before };
+                return Err(self.no_room(since, before, free.unwrap_or(0), error));
             }
-            tracing::warn!(layer = %self.layer.blob, "the disk was full; what nobody used is gone, trying again");
+            tracing::warn!(layer = %self.layer.blob, "the disk was full; what nobody used is gone, going on");
         }
     }
 
-    /// `before`: bytes that had been fetched when the last try began. `free`: bytes of the disk that it filled.
-    fn no_room(&self, before: u64, free: u64, source: EngineError) -> EngineError {
-        let fetched = self.counters.fetched.load(Ordering::Relaxed).saturating_sub(before);
-        let rest = self.counters.wanted.load(Ordering::Relaxed).saturating_sub(fetched);
+    /// Bytes that had been fetched, `since`: when that began which filled the `free` bytes of the disk; `before`: when the
+    /// last try began.
+    fn no_room(&self, since: u64, before: u64, free: u64, source: EngineError) -> EngineError {
+        let fetched = self.counters.fetched.load(Ordering::Relaxed);
+        let rest =
+            self.counters.wanted.load(Ordering::Relaxed).saturating_sub(fetched.saturating_sub(before));
         // What came filled the disk; the rest takes as much for each byte.
-        let missing = u128::from(free) * u128::from(rest) / u128::from(fetched.max(1));
+        let came = fetched.saturating_sub(since).max(1);
+        let missing = u128::from(free) * u128::from(rest) / u128::from(came);
         EngineError::NoRoom {
             layer: self.layer.blob,
             root: self.inner.store.inner().root().to_owned(),

@@ -52,6 +52,13 @@ impl Tree {
         }
     }
 
+    /// Says that nobody writes to the tree any more, and that the next try of its layer is on its way.
+    pub(crate) fn settle(&self) {
+        if let Some(staging) = &*self.lease.0.lock() {
+            staging.settle();
+        }
+    }
+
     /// The tree, to become a layer; once.
     pub(crate) fn take(self) -> Option<Staging> {
         self.lease.0.lock().take()

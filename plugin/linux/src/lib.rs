@@ -9,6 +9,7 @@
 mod beneath;
 mod content;
 mod dir;
+mod extents;
 mod filesystems;
 mod list;
 mod meta;
@@ -24,6 +25,7 @@ pub use content::{
     can_share_blocks, clone_file, copy_range, copy_sparse, is_cached, read_soon, sync_filesystem,
 };
 pub use dir::{Dir, NodeType};
+pub use extents::{Extent, extents};
 pub use filesystems::filesystem_name;
 pub use list::Named;
 pub use meta::{Metadata, Times, set_fd_metadata};

@@ -44,6 +44,17 @@ impl<'a> Key<'a> {
     }
 }
 
+/// The namespace, if there is one, and the chainID in the name of an image's snapshot: that of a layer we adopted, with a
+/// number behind it or not, or the one that containerd gave what it unpacked itself.
+pub(crate) fn chain_in(name: &str) -> (Option<&str>, Option<Digest>) {
+    let Key { namespace, client } = Key::parse(name);
+    let chain = match client.split_once('#') {
+        Some((chain, number)) if number.bytes().all(|b| b.is_ascii_digit()) => chain,
+        _ => client,
+    };
+    (namespace, chain.parse().ok())
+}
+
 /// The chainID of a committed parent: its label, or the client's part of its name.
 pub(crate) fn chain_of(name: &str, labels: &chunked_store::Labels) -> Option<Digest> {
     let label = labels.get(SNAPSHOT_REF).and_then(|label| label.parse().ok());
@@ -66,6 +77,20 @@ mod tests {
         assert_eq!(split("a/b/c"), (None, "a/b/c"));
         assert_eq!(split("plain"), (None, "plain"));
         assert_eq!(split(""), (None, ""));
+    }
+
+    #[test]
+    fn names_of_images_snapshots_have_a_chain() {
+        let chain = Digest::of(b"t");
+        assert_eq!(chain_in(&chain.to_string()), (None, Some(chain)));
+        assert_eq!(chain_in(&format!("{chain}#17")), (None, Some(chain)));
+        assert_eq!(chain_in(&format!("k8s.io/4/{chain}")), (Some("k8s.io"), Some(chain)));
+        for other in ["", "k8s.io/4/web", "sha256:short", "web"] {
+            assert_eq!(chain_in(other).1, None, "{other}");
+        }
+        for other in [format!("{chain}#x"), format!("k8s.io/4/extract-1-a {chain}")] {
+            assert_eq!(chain_in(&other).1, None, "{other}");
+        }
     }
 
     #[test]

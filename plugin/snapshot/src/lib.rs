@@ -22,6 +22,7 @@ mod filter;
 mod handover;
 mod idmap;
 mod key;
+mod lost;
 mod mask;
 mod mounts;
 mod options;
@@ -32,7 +33,8 @@ mod status;
 
 pub use cause::Cause;
 pub use handover::{Decision, Fallback, HandOvers, LastHandOver, decide};
+pub use lost::{LostSnapshot, LostSnapshots};
 pub use mounts::MountOptions;
 pub use options::ServiceOptions;
-pub use remote::{RemoteError, RemoteLayers, RemoteRequest};
+pub use remote::{Chain, Finding, RemoteError, RemoteLayers, RemoteRequest};
 pub use service::{NoRemoteLayers, service};

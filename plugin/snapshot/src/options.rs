@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::handover::{Fallback, HandOvers};
+use crate::lost::LostSnapshots;
 use crate::mounts::MountOptions;
 
 /// How the service behaves.
@@ -14,4 +15,6 @@ pub struct ServiceOptions {
     pub fallback: Fallback,
     /// Counts those that are handed over to containerd.
     pub handed_over: Arc<HandOvers>,
+    /// Rebuilds snapshots whose rows are lost.
+    pub lost: Arc<LostSnapshots>,
 }

@@ -11,6 +11,7 @@ use tonic::Status;
 use crate::blocking::blocking;
 use crate::handover::{Decision, decide};
 use crate::key::{self, Key};
+use crate::lost::or_lost;
 use crate::mounts::mounts;
 use crate::options::ServiceOptions;
 use crate::remote::{RemoteLayers, RemoteRequest};
@@ -36,7 +37,9 @@ impl Preparation {
     /// Ends in AlreadyExists when the layer is there; in `Ok` when containerd has to download it.
     async fn remote_layer(&self, target: Digest) -> Result<(), Status> {
         let (key, parent) = (self.request.key.clone(), self.request.parent.clone());
-        let found = blocking(&self.store, move |store| look(store, &key, &parent, &target)).await?;
+        let lost = &self.options.lost;
+        let look = move |store: &Store| look(store, &key, &parent, &target);
+        let found = or_lost(&self.store, &*self.remote, lost, look).await?;
         let parent = match found {
             Found::Ready => return Err(exists(&target)),
             Found::Parent(parent) => parent,
@@ -90,12 +93,12 @@ impl Preparation {
     }
 
     async fn fresh_directory(self) -> Result<Vec<Mount>, Status> {
-        let request = self.request;
+        let Self { store, remote, options, request } = self;
         let owner = idmap::owner(&request.key, &request.labels)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let owner = owner.filter(|_| self.options.mounts.remap_ids);
+        let owner = owner.filter(|_| options.mounts.remap_ids);
         let labels = convert::labels(&request.labels);
-        let mountable = blocking(&self.store, move |store| {
+        let mountable = or_lost(&store, &*remote, &options.lost, move |store| {
             store.create(&NewSnapshot {
                 name: &request.key,
                 kind: Kind::Active,
@@ -104,7 +107,7 @@ impl Preparation {
                 owner,
             })
         });
-        Ok(mounts(&mountable.await?, &self.options.mounts))
+        Ok(mounts(&mountable.await?, &options.mounts))
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use chunked_core::Digest;
-use chunked_store::LayerPin;
+use chunked_store::{ChainLayer, LayerPin};
 
 use crate::cause::Cause;
 
@@ -54,4 +54,20 @@ pub trait RemoteLayers: Send + Sync + 'static {
         &self,
         request: RemoteRequest,
     ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>>;
+
+    /// The layers that lead to the chainID `target`, as an image says that `namespace` holds, or without one any; `None` if
+    /// none does. An error, for a person to read, when that cannot be found out now.
+    fn chain<'a>(&'a self, namespace: Option<&'a str>, target: &'a Digest) -> Finding<'a>;
 }
+
+/// The layers that lead to a chainID, and an image that has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The image's reference.
+    pub image: String,
+    /// Lowest first; the last one has the chainID.
+    pub layers: Vec<ChainLayer>,
+}
+
+/// A [`Chain`] on its way.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<Option<Chain>, String>> + Send + 'a>>;

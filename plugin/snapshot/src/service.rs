@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use chunked_core::Digest;
 use chunked_proto::MAX_MESSAGE_BYTES;
 use chunked_proto::containerd::services::snapshots::v1 as wire;
 use chunked_store::{Kind, LayerPin, NewSnapshot, Store, StoreError};
@@ -13,10 +14,11 @@ use wire::snapshots_server::{Snapshots, SnapshotsServer};
 use crate::blocking::{blocking, ended};
 use crate::cause::Cause;
 use crate::filter::Filter;
+use crate::lost::or_lost;
 use crate::mounts::mounts;
 use crate::options::ServiceOptions;
 use crate::prepare::Preparation;
-use crate::remote::{RemoteError, RemoteLayers, RemoteRequest};
+use crate::remote::{Finding, RemoteError, RemoteLayers, RemoteRequest};
 use crate::{convert, idmap, mask};
 
 mod list;
@@ -43,6 +45,10 @@ impl RemoteLayers for NoRemoteLayers {
     ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>> {
         Box::pin(async { Err(RemoteError::new(Cause::NoSource, "there is no source of layers")) })
     }
+
+    fn chain<'a>(&'a self, _: Option<&'a str>, _: &'a Digest) -> Finding<'a> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 #[derive(Clone)]
@@ -58,6 +64,14 @@ impl Service {
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
         blocking(&self.store, work).await
+    }
+
+    /// The same where a snapshot that is missing may be one whose row is lost: then it is rebuilt, and `work` is done again.
+    async fn store_or_lost<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Store) -> Result<T, StoreError> + Clone + Send + 'static,
+    ) -> Result<T, Status> {
+        or_lost(&self.store, &*self.remote, &self.options.lost, work).await
     }
 }
 
@@ -88,7 +102,7 @@ impl Snapshots for Service {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let owner = owner.filter(|_| self.options.mounts.remap_ids);
         let labels = convert::labels(&request.labels);
-        let mountable = self.store(move |store| {
+        let mountable = self.store_or_lost(move |store| {
             store.create(&NewSnapshot {
                 name: &request.key,
                 kind: Kind::View,
@@ -129,7 +143,7 @@ impl Snapshots for Service {
         request: Request<wire::StatSnapshotRequest>,
     ) -> Result<Response<wire::StatSnapshotResponse>, Status> {
         let key = request.into_inner().key;
-        let snapshot = self.store(move |store| store.snapshot(&key)).await?;
+        let snapshot = self.store_or_lost(move |store| store.snapshot(&key)).await?;
         Ok(Response::new(wire::StatSnapshotResponse { info: Some(convert::info(snapshot)) }))
     }
 
@@ -162,7 +176,7 @@ impl Snapshots for Service {
         request: Request<wire::UsageRequest>,
     ) -> Result<Response<wire::UsageResponse>, Status> {
         let key = request.into_inner().key;
-        let usage = self.store(move |store| store.usage(&key)).await?;
+        let usage = self.store_or_lost(move |store| store.usage(&key)).await?;
         let (size, inodes) = (convert::signed(usage.bytes), convert::signed(usage.inodes));
         Ok(Response::new(wire::UsageResponse { size, inodes }))
     }

@@ -6,8 +6,11 @@
 //! *context* of a layer directory is the digest of the attributes it was given, and another context needs
 //! another directory.
 
+mod again;
 mod implied;
 mod twin;
+
+pub use again::ChainLayer;
 
 use std::path::PathBuf;
 
@@ -43,6 +46,16 @@ impl Store {
     /// The name is the target, made unique with `#` and a number where it is taken (the same chain on
     /// another parent row). A damaged snapshot of the same target and parent is repaired instead.
     pub fn adopt(&self, layer: &LayerPin, adoption: &Adoption<'_>) -> Result<Snapshot, StoreError> {
+        self.adopt_as(layer, adoption, None)
+    }
+
+    /// As [`Store::adopt`], under the name `name` if there is one.
+    fn adopt_as(
+        &self,
+        layer: &LayerPin,
+        adoption: &Adoption<'_>,
+        name: Option<&str>,
+    ) -> Result<Snapshot, StoreError> {
         let parents = match adoption.parent {
             Some(parent) => {
                 self.inner.database.read(|db| snapshot::require_parent(db, parent))?;
@@ -60,7 +73,8 @@ impl Store {
                 snapshot::require_parent(db, parent)?;
             }
             for mut same in snapshot::all_for(db, adoption.target)? {
-                if same.kind != Kind::Committed || same.parent.as_deref() != adoption.parent {
+                let other_name = name.is_some_and(|name| name != same.name);
+                if same.kind != Kind::Committed || same.parent.as_deref() != adoption.parent || other_name {
                     continue;
                 }
                 if missing.contains(&same.dir) {
@@ -68,7 +82,7 @@ impl Store {
                 }
                 return Ok(same);
             }
-            insert(db, id, &row, adoption)
+            insert(db, id, &row, adoption, name)
         })?;
         self.inner.fresh.lock().remove(&settled.id().get());
         self.inner.database.sync()?;
@@ -137,14 +151,19 @@ fn insert(
     id: u64,
     row: &LayerRow,
     adoption: &Adoption<'_>,
+    name: Option<&str>,
 ) -> Result<Snapshot, StoreError> {
-    let taken = snapshot::find(db, adoption.target)?.is_some();
+    let free = || match snapshot::find(db, adoption.target)? {
+        None => Ok(adoption.target.to_owned()),
+        Some(_) => Ok(format!("{}#{id}", adoption.target)),
+    };
+    let name = name.map_or_else(free, |name| Ok::<_, StoreError>(name.to_owned()))?;
     let mut labels = adoption.labels.clone();
     labels.retain(|key, value| key.starts_with(KEPT_LABELS) && !value.is_empty());
     labels.insert(SNAPSHOT_REF.to_owned(), adoption.target.to_owned());
     let time = now();
     let snapshot = Snapshot {
-        name: if taken { format!("{}#{id}", adoption.target) } else { adoption.target.to_owned() },
+        name,
         kind: Kind::Committed,
         parent: adoption.parent.map(str::to_owned),
         labels,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::{StoreError, at};
 use crate::evict::{Evicted, Prune};
 use crate::store::Store;
+use crate::usage::Usage;
 
 /// A call stops starting new deletions after this time; the next call goes on.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,7 +21,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub struct Cleaned {
     /// Layers dropped.
     pub layers: usize,
-    /// What these occupied, in bytes: blocks that other layers share with them stay occupied.
+    /// What became free with these, in bytes; [`Store::cleanup`] says what their rows say, which is more where layers that stay
+    /// share blocks with them.
     pub bytes: u64,
     /// The same for inodes.
     pub inodes: u64,
@@ -78,13 +80,14 @@ impl Store {
     }
 
     /// Drops everything unused, and the trees of broken pulls, because something could not be written. What was just
-    /// pulled and waits for its snapshot stays. True if it is worth trying again.
+    /// pulled and waits for its snapshot stays, and so do trees whose next try is on its way. True if it is worth trying again.
     ///
     /// # Errors
     /// As [`Store::cleanup`].
     pub fn make_room(&self) -> Result<bool, StoreError> {
         let made = || self.inner.rooms.load(Ordering::Acquire);
         let before = made();
+        self.inner.database.give_up_ballast();
         let _one_at_a_time = self.inner.cleaning.lock();
         let before_bytes = self.inner.free()?;
         let cleaned = self.clean(For::Room)?;
@@ -114,18 +117,22 @@ impl Store {
         self.inner.bury_the_rest();
         // First, so that its space counts as free.
         let before = self.empty_trash()?;
-        let everything = match what {
-            For::Room | For::Prune(Prune::All) => true,
-            For::Prune(Prune::Quota) => self.inner.short()?.is_any(),
-            For::Prune(Prune::To(_)) => false,
+        let partial = match what {
+            For::Prune(Prune::All) => self.drop_partials(None)?,
+            For::Prune(Prune::Quota) if !self.inner.short()?.is_any() => 0,
+            For::Room | For::Prune(Prune::Quota) => self.drop_forsaken()?,
+            For::Prune(Prune::To(_)) => 0,
         };
-        let partial = if everything { self.drop_partials(None)? } else { 0 };
         let evicted = match what {
             For::Prune(what) => self.evict(what)?,
             For::Room => self.evict_for_room()?,
         };
-        let after = if evicted.layers > 0 { self.empty_trash()? } else { 0 };
-        let Evicted { layers, bytes, inodes } = evicted;
+        let Evicted { layers, mut bytes, mut inodes } = evicted;
+        if layers > 0 && matches!(what, For::Prune(Prune::All | Prune::To(_))) {
+            // Somebody asked, and is told what is true.
+            Usage { bytes, inodes } = self.inner.freed_by(&self.inner.trash_dirs()?)?;
+        }
+        let after = if layers > 0 { self.empty_trash()? } else { 0 };
         if layers > 0 || partial > 0 {
             tracing::info!(layers, bytes, inodes, partial, "unused layers and trees of broken pulls dropped");
         }

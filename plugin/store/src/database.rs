@@ -45,8 +45,8 @@ impl Database {
                 let aside = schema::put_aside(path)?;
                 tracing::error!(
                     %error, aside = %aside.display(),
-                    "the state database is damaged and was put aside; layers are taken in again from their directories, snapshots \
-                     are not: remove the images and containers that containerd has from here, and pull them again"
+                    "the state database is damaged and was put aside; layers are taken in again from their directories, snapshots of \
+                     images when containerd asks for them; what containers wrote is kept in `orphans`, and they must be made anew"
                 );
                 Self::try_open(path, sync)
             }
@@ -75,6 +75,14 @@ impl Database {
             ballast.restore();
         }
         Ok(Self { write, readers: Mutex::default(), path: path.to_owned(), wal, ballast, new })
+    }
+
+    /// Gives up the room kept back, before something is written on a full disk. SQLite writes to a mapped file, too, which on btrfs
+    /// takes room each time, and where there is none the kernel kills the process (SIGBUS).
+    pub(crate) fn give_up_ballast(&self) {
+        if self.ballast.give_up() {
+            tracing::warn!("the disk is full; the room kept back for the state database is used now");
+        }
     }
 
     /// Keeps room back again for a full disk, if a full disk took it.

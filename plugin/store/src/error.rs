@@ -234,6 +234,14 @@ impl StoreError {
         is_full(self)
     }
 
+    /// The snapshot that there is none of, if that is what this says.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { name } | Self::ParentNotFound { name } => Some(name),
+            _ => None,
+        }
+    }
+
     /// The class of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use crate::error::{StoreError, at};
+use crate::mounted;
 use crate::store::{Inner, Store, now};
 
 /// Rows dropped in one transaction: Commit must never wait long for the writer.
@@ -152,8 +153,17 @@ fn choose(unused: &[Unused], keep: &Keep, now: i64) -> Vec<Unused> {
 }
 
 impl Inner {
-    /// Layers that no snapshot points to, least recently used first.
+    /// Layers that no snapshot points to and no container has mounted, least recently used first.
     pub(crate) fn unused(&self) -> Result<Vec<Unused>, StoreError> {
+        let mut unused = self.unpointed()?;
+        if !unused.is_empty() {
+            let mounted = mounted::lower_directories(&self.layout.snapshots());
+            unused.retain(|layer| !mounted.contains(&layer.id));
+        }
+        Ok(unused)
+    }
+
+    fn unpointed(&self) -> Result<Vec<Unused>, StoreError> {
         self.database.read(|db| {
             let mut statement = db.prepare_cached(
                 "SELECT id, max(bytes - shared_bytes, 0), max(inodes - shared_inodes, 0), used, damaged \

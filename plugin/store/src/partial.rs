@@ -47,7 +47,7 @@ pub struct Partial {
     pub id: u64,
     /// The tree, absolute. Whatever is in it may be incomplete or wrong.
     pub fs: PathBuf,
-    /// It is from before this daemon: none of its threads can still be writing to it.
+    /// Nobody can still be writing to it: it is from before this daemon, or was declared so ([`crate::Staging::settle`]).
     pub settled: bool,
 }
 
@@ -61,8 +61,9 @@ impl Store {
         all.into_iter()
             .filter(|tree| tree.diff_id == *diff_id)
             .filter_map(|tree| {
-                let settled = tree.begun < self.inner.opened;
-                Some(Partial { id: tree.id?, fs: tree.dir.join("fs"), settled })
+                let id = tree.id?;
+                let settled = tree.begun < self.inner.opened || self.inner.settled.lock().contains(&id);
+                Some(Partial { id, fs: tree.dir.join("fs"), settled })
             })
             .chain(damaged)
             .collect()
@@ -74,10 +75,22 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read or a tree not be moved.
     pub fn drop_partials(&self, diff_id: Option<&Digest>) -> Result<usize, StoreError> {
-        let layout = &self.inner.layout;
+        self.drop_trees(|tree| diff_id.is_none_or(|id| tree.diff_id == *id))
+    }
+
+    /// The same for all but those whose next try is on its way.
+    pub(crate) fn drop_forsaken(&self) -> Result<usize, StoreError> {
+        let kept = self.inner.settled.lock().clone();
+        self.drop_trees(|tree| tree.id.is_none_or(|id| !kept.contains(&id)))
+    }
+
+    fn drop_trees(&self, wanted: impl Fn(&Tree) -> bool) -> Result<usize, StoreError> {
         let mut dropped = 0;
-        for tree in list(layout)?.into_iter().filter(|tree| diff_id.is_none_or(|id| tree.diff_id == *id)) {
-            discard(layout, &tree.dir)?;
+        for tree in list(&self.inner.layout)?.into_iter().filter(wanted) {
+            discard(&self.inner.layout, &tree.dir)?;
+            if let Some(id) = tree.id {
+                self.inner.settled.lock().remove(&id);
+            }
             dropped += 1;
         }
         Ok(dropped)

@@ -19,6 +19,8 @@ pub(crate) struct Found {
     pub(crate) layers: Known,
     /// Directories that rows of snapshots name and that are gone.
     pub(crate) missing: HashSet<u64>,
+    /// The state database was lost, and layers were taken in again from their markers.
+    pub(crate) lost_state: bool,
 }
 
 /// Rows and directories, as found.
@@ -41,7 +43,16 @@ pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreEr
     partial::trim(layout)?;
     let state = read(layout, database)?;
     let recovered = unowned(layout, database, &state)?;
-    let highest = state.directories.iter().chain(&state.snapshots).chain(&state.layers).copied().max();
+    let lost_state = database.is_new() && !recovered.is_empty();
+    if lost_state {
+        tracing::warn!(
+            layers = recovered.len(),
+            "the state database was lost; layers are taken in again, and images' snapshots when containerd asks for them"
+        );
+    }
+    let orphans = orphans(layout)?;
+    let highest =
+        [&state.directories, &state.snapshots, &state.layers, &orphans].into_iter().flatten().copied().max();
     database.write(|db| {
         for row in &recovered {
             rows::insert_layer(db, row)?;
@@ -64,7 +75,7 @@ pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreEr
         layers.insert(id, vec![LOCAL.to_owned()]);
     }
     layers.retain(|id, _| state.directories.contains(id));
-    Ok(Found { layers, missing })
+    Ok(Found { layers, missing, lost_state })
 }
 
 fn read(layout: &Layout, database: &Database) -> Result<State, StoreError> {
@@ -110,6 +121,13 @@ fn unowned(layout: &Layout, database: &Database, state: &State) -> Result<Vec<La
         abandon(layout, database, name)?;
     }
     Ok(recovered)
+}
+
+/// What lost databases left: their numbers must not be given again.
+fn orphans(layout: &Layout) -> Result<HashSet<u64>, StoreError> {
+    let path = layout.orphans();
+    let names = if path.exists() { names(&path)? } else { Vec::new() };
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 fn is_layer(layout: &Layout, id: u64) -> bool {

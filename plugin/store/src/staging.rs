@@ -44,6 +44,12 @@ impl Staging {
         self.resumable = false;
     }
 
+    /// Says that nobody writes to the tree any more, although it is not finished: the next try of its layer is on its way, and
+    /// may link to its files. Until then it stays, also when room is made.
+    pub fn settle(&self) {
+        self.inner.settled.lock().insert(self.id);
+    }
+
     /// The empty tree to fill: absolute path, mode 0755, owned by the daemon's user.
     pub fn fs(&self) -> &Path {
         &self.fs

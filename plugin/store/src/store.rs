@@ -93,11 +93,15 @@ pub(crate) struct Inner {
     pub(crate) touched: Mutex<HashMap<u64, i64>>,
     /// How often room was made because something could not be written.
     pub(crate) rooms: AtomicU64,
+    /// Unfinished trees that nobody writes to any more, and whose layers are tried again.
+    pub(crate) settled: Mutex<HashSet<u64>>,
     /// Directories without a row that could not be moved to the trash.
     pub(crate) unburied: Mutex<HashSet<u64>>,
     pub(crate) indexing: Signal,
     pub(crate) layout: Layout,
     pub(crate) opened: SystemTime,
+    /// See [`Store::has_lost_state`].
+    pub(crate) lost_state: bool,
 }
 
 impl Store {
@@ -129,10 +133,12 @@ impl Store {
             fresh: Mutex::default(),
             touched: Mutex::default(),
             rooms: AtomicU64::new(0),
+            settled: Mutex::default(),
             unburied: Mutex::default(),
             indexing: Signal::default(),
             layout,
             opened: SystemTime::now(),
+            lost_state: found.lost_state,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -141,6 +147,12 @@ impl Store {
     /// escaped.
     pub fn root(&self) -> &Path {
         self.inner.layout.root()
+    }
+
+    /// The state database was lost before this start: layers are here, their snapshots are not
+    /// ([`Store::adopt_again`]).
+    pub fn has_lost_state(&self) -> bool {
+        self.inner.lost_state
     }
 
     /// An empty tree to build a layer in.

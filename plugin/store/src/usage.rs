@@ -13,7 +13,7 @@ use crate::error::{StoreError, at};
 /// A layer counts in every snapshot that points to it, as containerd's overlay counts. Blocks and inodes that a
 /// layer shares with older layers, by reflink or hard link, count only in the oldest: the sum over all layers is
 /// what the disk holds. When the oldest goes and others stay, its count goes, although the shared part stays until
-/// the last of them is gone.
+/// the last of them is gone: what becomes free is another question, see [`crate::Store::reclaimable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Bytes: 512 × blocks, hard links once.
@@ -68,7 +68,7 @@ pub(crate) fn measure(root: &Path) -> Result<Usage, StoreError> {
 }
 
 /// Removed, or moved away, while it was looked at.
-fn is_gone(error: &io::Error) -> bool {
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 

@@ -3,6 +3,7 @@
 mod cause;
 mod control;
 mod handed;
+mod lost;
 mod remote;
 mod repair;
 pub(crate) mod scrub;
@@ -18,7 +19,7 @@ use chunked_discover::Containerd;
 use chunked_engine::Engine;
 use chunked_host::{Background, HostIndex, Policy};
 use chunked_registry::Client;
-use chunked_snapshot::{HandOvers, ServiceOptions};
+use chunked_snapshot::{HandOvers, LostSnapshots, ServiceOptions};
 use chunked_store::Store;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,17 +58,33 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
 
     let address = settings.address.clone();
     let (listener, socket) = socket::bind(&address)?;
-    let handed_over = Arc::<HandOvers>::default();
+    let (handed_over, lost) = (Arc::<HandOvers>::default(), Arc::<LostSnapshots>::default());
     let options = ServiceOptions {
         fallback: settings::fallback(&settings),
         handed_over: Arc::clone(&handed_over),
+        lost: Arc::clone(&lost),
         ..ServiceOptions::default()
     };
+    if store.has_lost_state() {
+        let (store, containerd) = (Arc::clone(&store), Arc::clone(&containerd));
+        tokio::spawn(lost::rebuild(
+            store,
+            containerd,
+            Arc::<remote::Remote>::clone(&remote),
+            Arc::clone(&lost),
+        ));
+    }
     let snapshots = chunked_snapshot::service(Arc::clone(&store), remote, options);
     let host = HostIndex::new(&settings.root, settings::host(&settings));
     let repairer = Again::new(Arc::clone(&containerd), engine.clone());
     let scrub = Scrub::start(Arc::clone(&store), settings::scrub(&settings), repairer)?;
-    let control = control::service(store, engine, containerd, host, handed_over, scrub.shown());
+    let control = control::service(
+        store,
+        engine,
+        containerd,
+        host,
+        control::Told { handed_over, lost, scrub: scrub.shown() },
+    );
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(snapshots)

@@ -44,6 +44,9 @@ pub(crate) async fn run(command: Status) -> Result<()> {
                 "last": scrub.last.as_ref().map(verified),
                 "finished": scrub.finished_at.as_ref().map(|time| time.seconds),
             },
+            "lost": status.lost.iter().map(|lost| json!({
+                "name": lost.name, "image": lost.image, "text": lost.text,
+            })).collect::<Vec<_>>(),
             "handed_over": handed_over.by_reason.iter().collect::<BTreeMap<_, _>>(),
             "last_handed_over": handed_over.last.as_ref().map(|last| json!({
                 "at": last.at.as_ref().map(|time| time.seconds), "reason": last.reason, "image": last.image,
@@ -77,6 +80,9 @@ pub(crate) async fn run(command: Status) -> Result<()> {
     println!("{}", host_line(&host));
     println!("{}", scrub_line(&scrub));
     print_handed_over(&handed_over);
+    for lost in &status.lost {
+        println!("snapshot {} is lost: {}", lost.name, lost.text);
+    }
     for job in jobs {
         println!(
             "  {}  {:>11} of {:>11}  {}",

@@ -20,7 +20,11 @@ pub(crate) async fn run(command: StoreLs) -> Result<()> {
     if command.access.json {
         let layers: Vec<_> = layers.iter().map(as_json).collect();
         let (partial, trash) = (wire::held_as_json(store.partial), wire::held_as_json(store.trash));
-        println!("{}", json!({ "layers": layers, "partial": partial, "trash": trash }));
+        let answer = json!({
+            "layers": layers, "partial": partial, "trash": trash,
+            "reclaimable_bytes": answer.reclaimable_bytes, "reclaimable_inodes": answer.reclaimable_inodes,
+        });
+        println!("{answer}");
         return Ok(());
     }
     println!(
@@ -50,6 +54,8 @@ pub(crate) async fn run(command: StoreLs) -> Result<()> {
         store.unused_inodes
     );
     wire::besides(&store).iter().for_each(|line| println!("{line}"));
+    let (bytes, inodes) = (HumanBytes(answer.reclaimable_bytes), answer.reclaimable_inodes);
+    println!("`prune --all` would free {bytes} and {inodes} inodes");
     Ok(())
 }
 

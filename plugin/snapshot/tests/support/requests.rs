@@ -12,9 +12,10 @@ use std::time::Duration;
 use chunked_core::{Digest, chain_id};
 use chunked_proto::containerd::services::snapshots::v1 as wire;
 use chunked_snapshot::{
-    Cause, Fallback, HandOvers, RemoteError, RemoteLayers, RemoteRequest, ServiceOptions,
+    Cause, Chain, Fallback, Finding, HandOvers, LostSnapshots, RemoteError, RemoteLayers, RemoteRequest,
+    ServiceOptions,
 };
-use chunked_store::{Flavour, Keep, LayerPin, NewLayer, Store, StoreOptions, Usage};
+use chunked_store::{ChainLayer, Flavour, Keep, LayerPin, NewLayer, Store, StoreOptions, Usage};
 use tonic::{Code, Status};
 
 use crate::serve;
@@ -75,6 +76,20 @@ impl RemoteLayers for TwoLayers {
             Ok(layer.unwrap())
         })
     }
+
+    fn chain<'a>(&'a self, namespace: Option<&'a str>, target: &'a Digest) -> Finding<'a> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let base = ChainLayer { diff_id: diff("base"), chain_id: diff("base") };
+        let all = [base, ChainLayer { diff_id: diff("top"), chain_id: top() }];
+        let length = all.iter().position(|layer| layer.chain_id == *target).map_or(0, |index| index + 1);
+        let layers = all[..length].to_vec();
+        Box::pin(async move {
+            if namespace == Some("away") {
+                return Err("containerd does not answer".to_owned());
+            }
+            Ok((!layers.is_empty()).then_some(Chain { image: "r.example/app".to_owned(), layers }))
+        })
+    }
 }
 
 pub struct Setup {
@@ -82,6 +97,7 @@ pub struct Setup {
     pub store: Arc<Store>,
     pub remote: Arc<TwoLayers>,
     pub handed_over: Arc<HandOvers>,
+    pub lost: Arc<LostSnapshots>,
     pub client: Client,
 }
 
@@ -97,11 +113,16 @@ pub async fn setup_with(slow: Duration, fallback: Fallback) -> Setup {
     let remote = Arc::new(TwoLayers { store: Arc::clone(&store), calls: AtomicUsize::new(0), slow });
     let socket = dir.path().join("socket");
     let handed_over = Arc::<HandOvers>::default();
-    let options =
-        ServiceOptions { fallback, handed_over: Arc::clone(&handed_over), ..ServiceOptions::default() };
+    let lost = Arc::<LostSnapshots>::default();
+    let options = ServiceOptions {
+        fallback,
+        handed_over: Arc::clone(&handed_over),
+        lost: Arc::clone(&lost),
+        ..ServiceOptions::default()
+    };
     tokio::spawn(serve::serve_with(Arc::clone(&store), remote.clone(), socket.clone(), options));
     let client = serve::connect(&socket).await.unwrap();
-    Setup { _dir: dir, store, remote, handed_over, client }
+    Setup { _dir: dir, store, remote, handed_over, lost, client }
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {

@@ -1,5 +1,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
+
+use chunked_core::Digest;
 
 use super::*;
 use crate::testing::{Temporary, adopt, create, labels, layer, layer_with};
@@ -307,4 +310,49 @@ fn a_layer_that_is_in_the_chain_twice_is_mounted_once() {
     assert_eq!(container.parents, [a.fs(), b.fs()]);
     let view = create(&store, Kind::View, "v", Some(&adopt(&store, &a, "a", Some(&low)).name)).unwrap();
     assert_eq!(view.parents, [a.fs()]);
+}
+
+#[test]
+fn a_chain_is_adopted_again_after_its_rows_were_lost() {
+    let temp = Temporary::new();
+    let store = temp.open_with(Duration::MAX);
+    let names = ["base", "middle", "top"];
+    let pins = names.map(|name| layer(&store, name, &[]));
+    let mut chain: Vec<crate::ChainLayer> = Vec::new();
+    let mut parent = None;
+    for (name, pin) in names.iter().zip(&pins) {
+        parent = Some(adopt(&store, pin, name, parent.as_ref()));
+        let chain_id = parent.as_ref().unwrap().labels[SNAPSHOT_REF].parse().unwrap();
+        chain.push(crate::ChainLayer { diff_id: Digest::of(name.as_bytes()), chain_id });
+    }
+    let before = store.snapshots().unwrap();
+    drop((pins, store));
+    let lose = |store: Store| {
+        drop(store);
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(temp.dir.path().join(name));
+        }
+        temp.open_with(Duration::MAX)
+    };
+    let store = lose(temp.open_with(Duration::MAX));
+    assert!(store.has_lost_state() && store.snapshots().unwrap().is_empty());
+    let top = before[2].name.clone();
+    assert_eq!(store.adopt_again(&top, &chain).unwrap(), None);
+    let same = |a: &Snapshot, b: &Snapshot| (&a.name, &a.parent, a.layer) == (&b.name, &b.parent, b.layer);
+    let after = store.snapshots().unwrap();
+    assert!(after.len() == 3 && after.iter().zip(&before).all(|(a, b)| same(a, b)), "{after:?} {before:?}");
+    assert_eq!(store.adopt_again(&top, &chain).unwrap(), None, "asked twice");
+    // A name that containerd's own unpacking gave.
+    assert_eq!(store.adopt_again("k8s.io/7/middle", &chain[..2]).unwrap(), None);
+    let middle = store.snapshot("k8s.io/7/middle").unwrap();
+    assert_eq!((middle.parent.as_ref(), middle.layer), (Some(&before[0].name), before[1].layer));
+    create(&store, Kind::Active, "container", Some("k8s.io/7/middle")).unwrap();
+    assert_eq!(store.snapshots().unwrap().len(), 5);
+    // A layer that is not here.
+    std::fs::remove_dir_all(temp.dir.path().join(format!("snapshots/{}", before[1].layer.unwrap()))).unwrap();
+    let store = lose(store);
+    assert_eq!(store.adopt_again(&top, &chain).unwrap(), Some(Digest::of(b"middle")));
+    assert!(store.snapshots().unwrap().is_empty(), "nothing is made by halves");
+    drop(store);
+    assert!(!temp.open_with(Duration::MAX).has_lost_state(), "it is lost once");
 }

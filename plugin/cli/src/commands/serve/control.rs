@@ -10,7 +10,7 @@ use chunked_engine::{Engine, JobStatus, Phase};
 use chunked_host::{HostIndex, HostStatus};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
-use chunked_snapshot::HandOvers;
+use chunked_snapshot::{HandOvers, LostSnapshot, LostSnapshots};
 use chunked_store::{Store, StoreError};
 use parking_lot::Mutex;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,8 +27,14 @@ struct Service {
     engine: Engine,
     containerd: Arc<Containerd>,
     host: HostIndex,
-    handed_over: Arc<HandOvers>,
-    scrub: Arc<Mutex<scrub::Shown>>,
+    told: Told,
+}
+
+/// What other parts of the daemon say for `status`.
+pub(crate) struct Told {
+    pub(crate) handed_over: Arc<HandOvers>,
+    pub(crate) lost: Arc<LostSnapshots>,
+    pub(crate) scrub: Arc<Mutex<scrub::Shown>>,
 }
 
 /// The control service.
@@ -37,27 +43,17 @@ pub(crate) fn service(
     engine: Engine,
     containerd: Arc<Containerd>,
     host: HostIndex,
-    handed_over: Arc<HandOvers>,
-    scrub: Arc<Mutex<scrub::Shown>>,
+    told: Told,
 ) -> ControlServer<impl Control> {
-    ControlServer::new(Service {
-        started: SystemTime::now(),
-        store,
-        engine,
-        containerd,
-        host,
-        handed_over,
-        scrub,
-    })
+    ControlServer::new(Service { started: SystemTime::now(), store, engine, containerd, host, told })
 }
 
 #[tonic::async_trait]
 impl Control for Service {
     async fn status(&self, _: Request<api::StatusRequest>) -> Result<Response<api::StatusResponse>, Status> {
-        let (store, host) = (Arc::clone(&self.store), self.host.clone());
-        let read = tokio::task::spawn_blocking(move || (store.counts(), host.status())).await;
-        let (counts, host) = read.map_err(|error| Status::internal(error.to_string()))?;
-        let counts = counts.map_err(|error| Status::internal(error.to_string()))?;
+        let (store, host, lost) = (Arc::clone(&self.store), self.host.clone(), Arc::clone(&self.told.lost));
+        let read = move || Ok((store.counts()?, lost.all(&store)?, host.status()));
+        let (counts, lost, host) = tokio::task::spawn_blocking(read).await.map_err(ended)?.map_err(failed)?;
         let running = u32::try_from(self.engine.running().len()).unwrap_or(u32::MAX);
         Ok(Response::new(api::StatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -67,8 +63,9 @@ impl Control for Service {
             running_jobs: running,
             containerd_version: self.containerd.version().await.unwrap_or_default(),
             host: Some(host_status(&host)),
-            handed_over: Some(handed_over(&self.handed_over)),
-            scrub: Some(scrub_status(*self.scrub.lock())),
+            handed_over: Some(handed_over(&self.told.handed_over)),
+            scrub: Some(scrub_status(*self.told.scrub.lock())),
+            lost: lost.into_iter().map(lost_snapshot).collect(),
         }))
     }
 
@@ -132,6 +129,10 @@ fn scrub_status(shown: scrub::Shown) -> api::ScrubStatus {
         last,
         finished_at: shown.last.map(|last| (SystemTime::UNIX_EPOCH + Duration::from_secs(last.at)).into()),
     }
+}
+
+fn lost_snapshot(lost: LostSnapshot) -> api::LostSnapshot {
+    api::LostSnapshot { name: lost.name, image: lost.image.unwrap_or_default(), text: lost.text }
 }
 
 fn handed_over(hand_overs: &HandOvers) -> api::HandOvers {

@@ -1,15 +1,16 @@
 //! From a remote Prepare to a layer: discover which image it is about, have the engine pull it.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chunked_core::Causes;
+use chunked_core::{Causes, Digest};
 use chunked_discover::{Containerd, Found, Source};
 use chunked_engine::{Contents, Engine, EngineError, Fault, Places};
-use chunked_snapshot::{Cause, RemoteError, RemoteLayers, RemoteRequest};
-use chunked_store::LayerPin;
+use chunked_snapshot::{Cause, Chain, Finding, RemoteError, RemoteLayers, RemoteRequest};
+use chunked_store::{ChainLayer, LayerPin};
 
 use super::cause;
 use super::handed::Handed;
@@ -117,6 +118,19 @@ impl RemoteLayers for Remote {
         request: RemoteRequest,
     ) -> Pin<Box<dyn Future<Output = Result<LayerPin, RemoteError>> + Send>> {
         Box::pin(self.clone().find_and_pull(request))
+    }
+
+    fn chain<'a>(&'a self, namespace: Option<&'a str>, target: &'a Digest) -> Finding<'a> {
+        Box::pin(async move {
+            let found = match self.containerd.find(namespace, target, &HashMap::new()).await {
+                Ok(found) => found,
+                Err(error) if error.no_source().is_some() => return Ok(None),
+                Err(error) => return Err(Causes(&error).to_string()),
+            };
+            let layers = found.image.layers.iter().take(found.index + 1);
+            let layers = layers.map(|layer| ChainLayer { diff_id: layer.diff_id, chain_id: layer.chain_id });
+            Ok(Some(Chain { image: found.image.reference.to_string(), layers: layers.collect() }))
+        })
     }
 }
 
