@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Pull an image without containerd, and write its root file system.
     Pull(Pull),
     /// Show what a running daemon does and holds.
-    Status(Status),
+    Status(StoreAccess),
     /// Drop layers that no snapshot needs.
     Prune(Prune),
     /// Look into the layer store.
@@ -108,18 +108,6 @@ pub(crate) struct Pull {
     pub(crate) index_host: bool,
     #[command(flatten)]
     pub(crate) registries: Registries,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    /// Socket of the daemon; overrides `address`.
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) address: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 /// Where the store is: behind a running daemon, or, when none answers, below `--root`.

@@ -131,6 +131,7 @@ impl Found {
     }
 
     fn count(&mut self, walk: &Walk, kind: FileType, stat: &Stat, may_share: bool) {
+        #[allow(clippy::useless_conversion, reason = "32 bits on other architectures")]
         let names = u64::from(stat.st_nlink);
         let several = kind != FileType::Directory && names > 1;
         let key = (stat.st_dev, stat.st_ino);

@@ -8,10 +8,10 @@ use chunked_proto::chunked::control::v1::{
 };
 use serde_json::json;
 
-use crate::args::Status;
+use crate::args::StoreAccess;
 use crate::{settings, store_access, wire};
 
-pub(crate) async fn run(command: Status) -> Result<()> {
+pub(crate) async fn run(command: StoreAccess) -> Result<()> {
     let settings = settings::load(&command.common)?;
     let address = command.address.unwrap_or(settings.address);
     let mut client = store_access::connect(&address).await?;

@@ -1,5 +1,7 @@
 //! One layer: its list, its files and what its tree looks like.
 
+#![allow(clippy::disallowed_methods, reason = "files of our own, in directories that only root can enter")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -118,7 +120,7 @@ impl Run<'_> {
             };
             match &mut damaged {
                 None => {
-                    damaged = Some(Damage::Files { first: (file.path.clone(), reason), others: Vec::new() })
+                    damaged = Some(Damage::Files { first: (file.path.clone(), reason), others: Vec::new() });
                 }
                 Some(Damage::Files { others, .. }) => others.push(file.path.clone()),
                 Some(Damage::Layer(_)) => {}

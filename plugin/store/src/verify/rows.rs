@@ -64,7 +64,9 @@ impl Run<'_> {
             let rows = statement.query_map([], |row| row.get(0))?;
             Ok(rows.collect::<Result<HashSet<u64>, _>>()?)
         })?;
-        for id in there.difference(&rows) {
+        // They go to the trash as soon as something can be moved there.
+        let unburied = self.inner.unburied.lock().clone();
+        for id in there.difference(&rows).filter(|id| !unburied.contains(id)) {
             let dir = self.inner.layout.snapshot(*id);
             let young = dir
                 .metadata()
