@@ -140,9 +140,10 @@ impl Auth {
     ) -> Result<HeaderValue, RegistryError> {
         let slot = self.slot(endpoint, scope);
         if let Some(headers) = headers {
-            let values =
-                headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
-            slot.state().challenges = values.flat_map(challenge::parse).collect();
+            // Bytes that are no text may stand in a parameter that nobody needs.
+            let values = headers.get_all(WWW_AUTHENTICATE).into_iter();
+            let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
+            slot.state().challenges = values.flat_map(|value| challenge::parse(&value)).collect();
         }
         let _renewing = slot.renewing.lock().await;
         // Before the files are read: what changes meanwhile ends the grant.

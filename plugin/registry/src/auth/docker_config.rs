@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::credentials::Credentials;
 use crate::error::Failure;
+use crate::oci::Object;
 
 /// Longest file read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -31,26 +32,47 @@ pub(crate) enum Entry {
     Nothing,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Default)]
 struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, Option<Auth>>,
-    #[serde(default, rename = "credsStore")]
+    auths: BTreeMap<String, Auth>,
     store: Option<String>,
-    #[serde(default, rename = "credHelpers")]
     helpers: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
 struct Auth {
-    #[serde(default)]
     auth: Option<SecretString>,
-    #[serde(default)]
     username: Option<String>,
-    #[serde(default)]
     password: Option<SecretString>,
-    #[serde(default, rename = "identitytoken")]
     identity_token: Option<SecretString>,
+}
+
+impl DockerConfig {
+    /// Reads a file's text as docker does, with Go's encoding/json: `null` stands for nothing, names have any case.
+    fn parse(text: &str) -> serde_json::Result<Self> {
+        let config = Object::parse(text)?;
+        let helpers: BTreeMap<String, Option<String>> = config.get("credHelpers")?;
+        let entries: BTreeMap<String, Box<RawValue>> = config.get("auths")?;
+        let given = entries.into_iter().filter(|(_, entry)| entry.get() != "null");
+        Ok(Self {
+            auths: given
+                .map(|(key, entry)| Ok((key, Auth::parse(&entry)?)))
+                .collect::<serde_json::Result<_>>()?,
+            store: config.get("credsStore")?,
+            helpers: helpers.into_iter().filter_map(|(key, name)| Some((key, name?))).collect(),
+        })
+    }
+}
+
+impl Auth {
+    fn parse(entry: &RawValue) -> serde_json::Result<Self> {
+        let entry = Object::parse(entry.get())?;
+        Ok(Self {
+            auth: entry.get("auth")?,
+            username: entry.get("username")?,
+            password: entry.get("password")?,
+            identity_token: entry.get("identitytoken")?,
+        })
+    }
 }
 
 /// The file to read: `place`, or the `config.json` in it when it is a directory.
@@ -81,7 +103,7 @@ pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Entry, F
         return Ok(Entry::Nothing);
     }
     // Only the position: the parser's text could quote a secret.
-    let config: DockerConfig = serde_json::from_slice(&text)
+    let config = DockerConfig::parse(&String::from_utf8_lossy(&text))
         .map_err(|e| bad(format!("not a docker configuration at line {} column {}", e.line(), e.column())))?;
     choose(&config, host, repository).map_err(|reason| bad(reason.to_owned()))
 }
@@ -95,9 +117,7 @@ fn choose(config: &DockerConfig, host: &str, repository: &str) -> Result<Entry, 
     if let Some(name) = most_specific(&config.helpers, &place).filter(|name| !name.is_empty()) {
         return Ok(helper(name));
     }
-    let auths: BTreeMap<&String, &Auth> =
-        config.auths.iter().filter_map(|(key, auth)| Some((key, auth.as_ref()?))).collect();
-    if let Some(auth) = most_specific(&auths, &place)
+    if let Some(auth) = most_specific(&config.auths, &place)
         && let Some(credentials) = credentials(auth)?
     {
         return Ok(Entry::Credentials(credentials));
@@ -247,6 +267,19 @@ mod tests {
         ] {
             assert_eq!(found(text, host, repository), expected, "{host}/{repository}");
         }
+    }
+
+    #[test]
+    fn read_as_go_reads_it() {
+        for text in [
+            r#"{"auths": {"other.example": null, "r.example": {"auth": "dTpw", "identitytoken": null}}, "credHelpers": null}"#,
+            r#"{"credsStore": null, "credHelpers": {"r.example": null}, "auths": {"r.example": {"auth": "dTpw"}}}"#,
+            r#"{"Auths": {"r.example": {"AUTH": "dTpw"}}, "HttpHeaders": {"a": "b"}, "x": [1, {}]}"#,
+            r#"{"auths": {"r.example": {"auth": "eDp5"}}, "auths": {"r.example": {"auth": "dTpw"}}}"#,
+        ] {
+            assert_eq!(found(text, "r.example", "app"), "u:p", "{text}");
+        }
+        assert_eq!(found(r#"{"auths": null}"#, "r.example", "app"), "none");
     }
 
     #[test]

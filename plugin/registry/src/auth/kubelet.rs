@@ -105,10 +105,19 @@ enum CacheKeyType {
 
 #[derive(Deserialize)]
 struct WireAuth {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     username: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     password: SecretString,
+}
+
+/// A member that may be `null`, which Go's decoders take for nothing.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Plugins {

@@ -16,7 +16,7 @@ use crate::retry::{Patience, Retry};
 use crate::transport::{Ask, Transport, Upload};
 
 /// Longest answer of a token server, in bytes.
-const MAX_ANSWER: u64 = 256 << 10;
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// A token and how long it may be used.
 #[derive(Debug)]

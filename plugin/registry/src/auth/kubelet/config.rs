@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::null_is_default;
 use crate::duration::parse_go_duration;
 
 /// Longest file read, in bytes.
@@ -36,7 +37,7 @@ pub(super) struct Provider {
 struct WireConfig {
     api_version: String,
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     providers: Vec<WireProvider>,
 }
 
@@ -45,7 +46,7 @@ struct WireConfig {
 struct WireProvider {
     name: String,
     api_version: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     match_images: Vec<String>,
     #[serde(default)]
     default_cache_duration: Option<String>,
@@ -61,7 +62,7 @@ struct WireProvider {
 #[serde(deny_unknown_fields)]
 struct WireEnv {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     value: String,
 }
 
@@ -69,7 +70,7 @@ struct WireEnv {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireToken {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     require_service_account: bool,
 }
 
