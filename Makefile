@@ -31,7 +31,8 @@ build:
 tools:
 	integration/tools/build
 
-demo: build tools
+demo:
+	integration/demo/prepare
 	integration/demo/run
 
 test: tools lint unit check disk
