@@ -40,7 +40,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Store(StoreCommand),
     /// Write an image anew as zstd:chunked, so that its updates can be pulled in parts.
-    Convert(Convert),
+    Convert(Box<Convert>),
     /// Show what an image's layers, or one blob, are made of; check them.
     Inspect(Inspect),
     /// Show what a node that holds image A would fetch for image B.

@@ -50,7 +50,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Store(StoreCommand::Verify(command)) => {
             runtime.block_on(commands::store_verify::run(command))
         }
-        Command::Convert(command) => runtime.block_on(commands::convert::run(command)),
+        Command::Convert(command) => runtime.block_on(commands::convert::run(*command)),
         Command::Inspect(command) => runtime.block_on(commands::inspect::run(command)),
         Command::Diff(command) => runtime.block_on(commands::diff::run(command)),
         Command::Host(command) => runtime.block_on(commands::host::run(command)),

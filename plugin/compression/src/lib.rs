@@ -7,8 +7,9 @@
 mod frames;
 
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
+use chunked_core::media::is_bare_tar;
 use serde::Serialize;
 
 use self::frames::Frames;
@@ -17,8 +18,6 @@ pub use self::frames::{Room, window};
 /// Bytes of a blob's start that [`Compression::detect`] needs.
 pub const PEEK: usize = 4;
 
-/// Largest zstd window, in bytes, where nobody counts memory: 128 MiB, zstd's own default limit.
-const WINDOW: u64 = 128 << 20;
 /// Compressed bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -35,8 +34,14 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The compression of a blob that begins with `start`. Told by the bytes, not by a media type. Anything unknown is
-    /// taken for a tar, whose reader will find out.
+    /// The compression of a layer of this media type whose blob begins with `start`, as containerd decides it
+    /// ([`is_bare_tar`]).
+    pub fn of_layer(media_type: &str, start: &[u8]) -> Self {
+        if is_bare_tar(media_type) { Self::Tar } else { Self::detect(start) }
+    }
+
+    /// The compression of a file that begins with `start`. Anything unknown is taken for a tar, whose reader will find
+    /// out.
     pub fn detect(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
@@ -45,13 +50,10 @@ impl Compression {
         }
     }
 
-    /// The decompressed bytes of `blob`, which is compressed this way. Damaged data is an error of the reader.
+    /// The decompressed bytes of `blob`, which is compressed this way. Damaged data is an error of the reader. Nobody
+    /// counts its memory: a zstd frame's window may take 512 MiB.
     pub fn decoder<'a, R: Read + Send + 'a>(self, blob: R) -> Box<dyn Read + Send + 'a> {
-        let room = |window| match window {
-            ..=WINDOW => Ok(()),
-            _ => Err(io::Error::other(format!("a zstd window of {window} bytes, of at most {WINDOW}"))),
-        };
-        self.decoder_within(blob, Box::new(room))
+        self.decoder_within(blob, Box::new(|_| Ok(())))
     }
 
     /// The same; `room` is asked before memory is used that depends on the blob: for the windows of zstd frames, of
@@ -107,6 +109,21 @@ mod tests {
             (b"", Compression::Tar),
         ] {
             assert_eq!(Compression::detect(start), compression, "{start:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_tar_stays_one_and_other_media_types_say_nothing() {
+        let zstd = b"\x28\xb5\x2f\xfd".as_slice();
+        for (media_type, compression) in [
+            ("application/vnd.oci.image.layer.v1.tar", Compression::Tar),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", Compression::Zstd),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Zstd),
+            ("application/vnd.docker.image.rootfs.diff.tar", Compression::Zstd),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Zstd),
+        ] {
+            assert_eq!(Compression::of_layer(media_type, zstd), compression, "{media_type}");
+            assert_eq!(Compression::of_layer(media_type, b"usr/"), Compression::Tar, "{media_type}");
         }
     }
 

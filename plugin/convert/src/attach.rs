@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 
 use crate::document::{Descriptor, Document, Parsed};
 use crate::referrers::{self, Referrer};
@@ -32,10 +32,10 @@ pub(crate) fn subject(entry: &Descriptor) -> Option<&str> {
 /// new digest of every image of the index.
 pub(crate) fn carry(
     entry: &Descriptor,
-    renamed: &BTreeMap<Digest, Digest>,
+    renamed: &BTreeMap<ObjectDigest, ObjectDigest>,
     drop: bool,
 ) -> (Option<Descriptor>, Attachment) {
-    let old = subject(entry).and_then(|text| text.parse::<Digest>().ok());
+    let old = subject(entry).and_then(|text| text.parse::<ObjectDigest>().ok());
     let new = old.and_then(|old| renamed.get(&old)).copied().filter(|_| !drop);
     let kind = entry.annotations.get(KIND).map_or("attestation", String::as_str);
     let note = match (old, new) {
@@ -63,7 +63,7 @@ pub(crate) fn carry(
 
 /// An entry that went with its image when platforms were chosen.
 pub(crate) fn left_out(entry: &Descriptor) -> Attachment {
-    let old = subject(entry).and_then(|text| text.parse::<Digest>().ok());
+    let old = subject(entry).and_then(|text| text.parse::<ObjectDigest>().ok());
     let kind = entry.annotations.get(KIND).map_or("attestation", String::as_str);
     Attachment {
         digest: entry.digest,
@@ -88,7 +88,7 @@ pub(crate) fn no_document(entry: &Descriptor) -> Attachment {
 }
 
 /// What to tell about a referrer.
-pub(crate) fn referrer(referrer: &Referrer, subject: Digest, carried: bool) -> Attachment {
+pub(crate) fn referrer(referrer: &Referrer, subject: ObjectDigest, carried: bool) -> Attachment {
     let note = if carried {
         "carried over: the image it is about is unchanged"
     } else {
@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn attestations_follow_their_image_or_are_named() {
-        let (old, new, other) = (Digest::of(b"old"), Digest::of(b"new"), Digest::of(b"other"));
+        let (old, new, other) =
+            (ObjectDigest::of(b"old"), ObjectDigest::of(b"new"), ObjectDigest::of(b"other"));
         let mut entry = Descriptor::of("m", b"attestation");
         entry.annotations.insert(SUBJECT.to_owned(), old.to_string());
         entry.annotations.insert(KIND.to_owned(), "attestation-manifest".to_owned());

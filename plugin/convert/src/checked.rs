@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chunked_compression::PEEK;
-use chunked_core::{Digest, Hasher};
+use chunked_core::{Algorithm, ObjectDigest, ObjectHasher};
 
 use crate::document::Descriptor;
 use crate::error::ConvertError;
@@ -22,7 +22,7 @@ pub(crate) struct Checked {
     reader: BlobReader,
     progress: Arc<LayerProgress>,
     whole: Progress,
-    hasher: Hasher,
+    hasher: ObjectHasher,
     read: u64,
     /// The first bytes.
     start: Vec<u8>,
@@ -31,9 +31,15 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    pub(crate) fn new(reader: BlobReader, progress: Arc<LayerProgress>, whole: Progress) -> Self {
+    /// A reader that hashes by `algorithm`.
+    pub(crate) fn new(
+        reader: BlobReader,
+        algorithm: Algorithm,
+        progress: Arc<LayerProgress>,
+        whole: Progress,
+    ) -> Self {
         progress.read.store(0, Ordering::Relaxed);
-        let (hasher, start) = (Hasher::new(), Vec::new());
+        let (hasher, start) = (algorithm.hasher(), Vec::new());
         Self { reader, progress, whole, hasher, read: 0, start, pending: 0 }
     }
 
@@ -67,14 +73,14 @@ impl Checked {
     }
 
     /// What is known of a failure beyond the I/O error.
-    pub(crate) fn cause(&mut self, blob: &Digest) -> Option<ConvertError> {
+    pub(crate) fn cause(&mut self, blob: &ObjectDigest) -> Option<ConvertError> {
         if self.whole.stopped() {
             return Some(ConvertError::Stopped(format!(" with layer {blob}")));
         }
         self.reader.failure()
     }
 
-    pub(crate) fn failed(&mut self, error: io::Error, blob: &Digest) -> ConvertError {
+    pub(crate) fn failed(&mut self, error: io::Error, blob: &ObjectDigest) -> ConvertError {
         let known = self.cause(blob);
         known.unwrap_or_else(|| ConvertError::File { path: format!("blob {blob}").into(), source: error })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_registry::Client;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -29,7 +29,7 @@ pub const SOURCE_DIGEST: &str = "io.github.chunked-snapshotter.source-digest";
 pub const VERSION: &str = "io.github.chunked-snapshotter.version";
 
 /// A blob and its content: what makes a layer the same.
-type Key = (Digest, Digest);
+type Key = (ObjectDigest, Digest);
 
 /// Converts the image `source` to `destination`.
 ///
@@ -161,7 +161,8 @@ impl Work<'_> {
 
     async fn image(&mut self, image: &tree::Image) -> Result<Document, ConvertError> {
         let context = self.context;
-        context.destination.put_bytes(context.source.reference(), &image.config).await?;
+        let config = &image.manifest.config.digest;
+        context.destination.put_bytes(context.source.reference(), config, &image.config).await?;
         let mut manifest = image.manifest.clone();
         let mut reports = Vec::new();
         for (descriptor, layer) in manifest.layers.iter_mut().zip(&image.layers) {
@@ -214,7 +215,7 @@ impl Work<'_> {
         filtered: bool,
     ) -> Result<Document, ConvertError> {
         let Parsed::Index(mut index) = source.parsed.clone() else { return Ok(source.clone()) };
-        let mut renamed: BTreeMap<Digest, Digest> = BTreeMap::new();
+        let mut renamed: BTreeMap<ObjectDigest, ObjectDigest> = BTreeMap::new();
         let mut entries = Vec::new();
         // Images first: what is about them needs their new digests.
         let mut new: Vec<Option<Document>> = Vec::new();
@@ -293,7 +294,7 @@ impl Work<'_> {
 
     /// What refers to the source's documents from outside: carried over where their digest stayed, else named.
     async fn referrers(&mut self, node: &Node, root: &Document) -> Result<(), ConvertError> {
-        let mut subjects: Vec<(Digest, Digest)> =
+        let mut subjects: Vec<(ObjectDigest, ObjectDigest)> =
             self.images.iter().map(|image| (image.source_manifest, image.manifest)).collect();
         if let Node::Index { document, .. } = node {
             subjects.push((document.digest, root.digest));
@@ -318,7 +319,7 @@ impl Work<'_> {
 
     async fn carry_referrer(
         &self,
-        subject: &Digest,
+        subject: &ObjectDigest,
         referrer: &crate::referrers::Referrer,
     ) -> Result<(), ConvertError> {
         let document = self.context.source.document(&referrer.descriptor.digest).await?;
@@ -329,7 +330,7 @@ impl Work<'_> {
 }
 
 /// Says where a document comes from. Nothing in it depends on when or where it was made.
-fn provenance(annotations: &mut BTreeMap<String, String>, source: &Digest) {
+fn provenance(annotations: &mut BTreeMap<String, String>, source: &ObjectDigest) {
     annotations.insert(SOURCE_DIGEST.to_owned(), source.to_string());
     annotations.insert(VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
 }

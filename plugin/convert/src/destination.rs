@@ -12,7 +12,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::{Client, Reference};
 
 use crate::document::{Descriptor, Document};
@@ -62,7 +62,7 @@ impl Destination {
     }
 
     /// True when the blob is there.
-    pub(crate) async fn has(&self, digest: &Digest, size: u64) -> Result<bool, ConvertError> {
+    pub(crate) async fn has(&self, digest: &ObjectDigest, size: u64) -> Result<bool, ConvertError> {
         match self {
             Self::Registry(registry) => registry.has(digest, size).await,
             Self::Layout(layout, _) => Ok(layout.has(digest, size)),
@@ -73,7 +73,7 @@ impl Destination {
     pub(crate) async fn mount(
         &self,
         from: Option<&Reference>,
-        digest: &Digest,
+        digest: &ObjectDigest,
     ) -> Result<bool, ConvertError> {
         match (self, from) {
             (Self::Registry(registry), Some(from)) => registry.mount(from, digest).await,
@@ -84,7 +84,7 @@ impl Destination {
     /// Writes the blob in `file`, `size` bytes from its start; counts bytes in `sent`. Its digest must be right.
     pub(crate) async fn put_file(
         &self,
-        digest: &Digest,
+        digest: &ObjectDigest,
         size: u64,
         file: File,
         sent: &Arc<AtomicU64>,
@@ -98,22 +98,22 @@ impl Destination {
         }
     }
 
-    /// Writes a small blob, unless it is there.
+    /// Writes a small blob, unless it is there. Its digest must be right.
     pub(crate) async fn put_bytes(
         &self,
         from: Option<&Reference>,
+        digest: &ObjectDigest,
         bytes: &[u8],
     ) -> Result<Delivery, ConvertError> {
-        let digest = Digest::of(bytes);
-        if self.has(&digest, bytes.len() as u64).await? {
+        if self.has(digest, bytes.len() as u64).await? {
             return Ok(Delivery::Present);
         }
-        if self.mount(from, &digest).await? {
+        if self.mount(from, digest).await? {
             return Ok(Delivery::Mounted);
         }
         match self {
-            Self::Registry(registry) => registry.put_bytes(&digest, bytes).await?,
-            Self::Layout(layout, _) => layout.put_bytes(&digest, bytes)?,
+            Self::Registry(registry) => registry.put_bytes(digest, bytes).await?,
+            Self::Layout(layout, _) => layout.put_bytes(digest, bytes)?,
         }
         Ok(Delivery::Sent)
     }
@@ -129,7 +129,7 @@ impl Destination {
     /// Lists a document that refers to another (its `subject`) where this kind of place has such lists.
     pub(crate) async fn list_referrer(
         &self,
-        subject: &Digest,
+        subject: &ObjectDigest,
         descriptor: &Descriptor,
         tag: Option<&str>,
         document: &Document,

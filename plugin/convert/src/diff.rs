@@ -5,7 +5,7 @@
 
 mod held;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_plan::{Costs, Summary};
 use chunked_registry::{Client, Platform};
 use chunked_toc::{Format, LayerIndex};
@@ -36,7 +36,7 @@ pub enum Way {
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerDiff {
     /// Digest of its blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its DiffID.
     pub diff_id: Digest,
     /// Bytes of its blob.
@@ -159,12 +159,13 @@ async fn toc(
     source: &Source,
     descriptor: &Descriptor,
 ) -> Result<Result<(LayerIndex, u64), String>, ConvertError> {
-    let annotations = match chunked_toc::classify(&descriptor.annotations, descriptor.size) {
-        Format::ZstdChunked(annotations) => annotations,
-        Format::Plain { reason } => {
-            return Ok(Err(reason.unwrap_or_else(|| "it is not zstd:chunked".to_owned())));
-        }
-    };
+    let annotations =
+        match chunked_toc::classify_layer(&descriptor.media_type, &descriptor.annotations, descriptor.size) {
+            Format::ZstdChunked(annotations) => annotations,
+            Format::Plain { reason } => {
+                return Ok(Err(reason.unwrap_or_else(|| "it is not zstd:chunked".to_owned())));
+            }
+        };
     let layer = descriptor.digest;
     let metadata = source.range(descriptor, annotations.metadata_range()).await?;
     blocking(move || match chunked_toc::parse(&annotations, &metadata) {

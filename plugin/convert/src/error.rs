@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_fetch::FetchError;
 use chunked_format::{InspectError, WriteError};
 use chunked_registry::RegistryError;
@@ -21,7 +21,7 @@ pub enum ConvertError {
     #[error("blob {blob}: {source}")]
     Fetch {
         /// Digest of the blob.
-        blob: Digest,
+        blob: ObjectDigest,
         /// Why.
         source: FetchError,
     },
@@ -47,7 +47,7 @@ pub enum ConvertError {
         /// Which kind of document.
         what: &'static str,
         /// Its digest.
-        digest: Digest,
+        digest: ObjectDigest,
         /// What is wrong with it.
         reason: String,
     },
@@ -57,15 +57,15 @@ pub enum ConvertError {
         /// What kind of blob.
         what: &'static str,
         /// The digest it goes by.
-        expected: Digest,
+        expected: ObjectDigest,
         /// The digest of its bytes.
-        found: Digest,
+        found: ObjectDigest,
     },
     /// A blob of another length than its descriptor says.
     #[error("blob {blob}: {found} bytes long, its descriptor says {expected}")]
     Size {
         /// The digest it goes by.
-        blob: Digest,
+        blob: ObjectDigest,
         /// Length by the descriptor, in bytes.
         expected: u64,
         /// Bytes that came.
@@ -78,7 +78,7 @@ pub enum ConvertError {
     )]
     DiffId {
         /// Digest of the layer's blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// DiffID of the config.
         expected: Digest,
         /// Digest of the decompressed blob.
@@ -88,7 +88,7 @@ pub enum ConvertError {
     #[error("layer {layer} does not decompress as {format}: {source}")]
     Decompress {
         /// Digest of the layer's blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// The compression its first bytes announce.
         format: &'static str,
         /// What the decoder says.
@@ -98,7 +98,7 @@ pub enum ConvertError {
     #[error("layer {layer}: {source}")]
     Write {
         /// Digest of the source's blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Why.
         source: WriteError,
     },
@@ -114,7 +114,7 @@ pub enum ConvertError {
     #[error("layer {layer}: {source}")]
     Toc {
         /// Digest of its blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Why.
         source: chunked_toc::TocError,
     },
@@ -149,7 +149,7 @@ impl ConvertError {
     }
 
     /// What is wrong with a document, whose kind and digest are these.
-    pub(crate) fn document(what: &'static str, digest: Digest) -> impl FnOnce(DocumentError) -> Self {
+    pub(crate) fn document(what: &'static str, digest: ObjectDigest) -> impl FnOnce(DocumentError) -> Self {
         move |source| Self::Document { what, digest, reason: source.to_string() }
     }
 

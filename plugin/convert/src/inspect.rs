@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use chunked_core::Digest;
+use chunked_core::media::is_bare_tar;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_format::{InspectError, InspectOptions, Inspection, Outline, TocEntry};
 use chunked_registry::{Client, Platform};
 use serde::Serialize;
@@ -36,7 +37,7 @@ pub enum Content {
 #[derive(Debug, Serialize)]
 pub struct LayerInspection {
     /// Digest of the blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its length in bytes.
     pub size: u64,
     /// Its media type.
@@ -64,7 +65,7 @@ pub struct ImageInspection {
     /// Its platform, if known.
     pub platform: Option<String>,
     /// Digest of its manifest.
-    pub manifest: Digest,
+    pub manifest: ObjectDigest,
     /// Annotations of its manifest.
     pub annotations: BTreeMap<String, String>,
     /// Its layers, lowest first.
@@ -114,7 +115,8 @@ pub async fn inspect_image(
     let mut layers = Vec::new();
     for layer in &image.layers {
         let descriptor = &layer.descriptor;
-        let format = chunked_toc::classify(&descriptor.annotations, descriptor.size);
+        let format =
+            chunked_toc::classify_layer(&descriptor.media_type, &descriptor.annotations, descriptor.size);
         let reason = match &format {
             chunked_toc::Format::ZstdChunked(_) => None,
             chunked_toc::Format::Plain { reason } => {
@@ -173,11 +175,15 @@ async fn whole(
 ) -> Result<(Option<Inspection>, Digest), ConvertError> {
     let progress = Progress::default();
     let counters = progress.layer(descriptor.digest, descriptor.size);
-    let reader = Checked::new(source.blob(descriptor).await?, counters, progress);
+    let reader =
+        Checked::new(source.blob(descriptor).await?, descriptor.digest.algorithm(), counters, progress);
     let (temp, descriptor) = (temp.clone(), descriptor.clone());
     blocking(move || {
         let (file, start) = reader.into_file(&descriptor, &temp)?;
-        let diff_id = crate::layer::decompressed(&file, &start, &descriptor.digest)?;
+        let diff_id = crate::layer::decompressed(&file, &start, &descriptor)?;
+        if is_bare_tar(&descriptor.media_type) {
+            return Ok((None, diff_id));
+        }
         let options = InspectOptions { verify: true };
         let seen = match chunked_format::inspect(&file, Some(&descriptor.annotations), options) {
             Ok(seen) => Some(seen),

@@ -58,7 +58,11 @@ fn left_alone(descriptor: &Descriptor, force: bool) -> Option<String> {
             let kind: String = descriptor.media_type.chars().filter(|c| !c.is_control()).take(100).collect();
             Some(format!("its media type {kind:?} is unknown"))
         }
-        LayerKind::Tar => match chunked_toc::classify(&descriptor.annotations, descriptor.size) {
+        LayerKind::Tar => match chunked_toc::classify_layer(
+            &descriptor.media_type,
+            &descriptor.annotations,
+            descriptor.size,
+        ) {
             Format::ZstdChunked(_) if !force => Some(ALREADY.to_owned()),
             _ => None,
         },
@@ -96,7 +100,8 @@ impl Context {
         let reader = self.source.blob(&layer.descriptor).await?;
         let (out, temp, options, input) =
             (self.temp.file()?, self.temp.clone(), self.options.clone(), layer.clone());
-        let reader = Checked::new(reader, Arc::clone(progress), self.progress.clone());
+        let algorithm = layer.descriptor.digest.algorithm();
+        let reader = Checked::new(reader, algorithm, Arc::clone(progress), self.progress.clone());
         let (file, outcome, compression) =
             blocking(move || convert(reader, out, &input, &options, &temp)).await?;
         let convert_seconds = started.elapsed().as_secs_f64();
@@ -206,13 +211,14 @@ impl Context {
     ) -> Result<File, ConvertError> {
         progress.enter(Phase::Copying);
         let reader = self.source.blob(descriptor).await?;
-        let reader = Checked::new(reader, Arc::clone(progress), self.progress.clone());
+        let algorithm = descriptor.digest.algorithm();
+        let reader = Checked::new(reader, algorithm, Arc::clone(progress), self.progress.clone());
         let (temp, descriptor) = (self.temp.clone(), descriptor.clone());
         blocking(move || {
             let (file, start) = reader.into_file(&descriptor, &temp)?;
             if let Some(expected) = diff_id {
                 let layer = descriptor.digest;
-                let found = decompressed(&file, &start, &layer)?;
+                let found = decompressed(&file, &start, &descriptor)?;
                 if found != expected {
                     return Err(ConvertError::DiffId { layer, expected, found });
                 }
@@ -241,9 +247,9 @@ fn report(layer: &Layer, now: &Descriptor, delivery: Delivery, send_seconds: f64
 }
 
 /// Digest of the decompressed bytes of a file, read from where it stands. Blocks.
-pub(crate) fn decompressed(file: &File, start: &[u8], layer: &Digest) -> Result<Digest, ConvertError> {
-    let format = Compression::detect(start);
-    let failed = |source| ConvertError::Decompress { layer: *layer, format: format.name(), source };
+pub(crate) fn decompressed(file: &File, start: &[u8], layer: &Descriptor) -> Result<Digest, ConvertError> {
+    let format = Compression::of_layer(&layer.media_type, start);
+    let failed = |source| ConvertError::Decompress { layer: layer.digest, format: format.name(), source };
     let mut decoder = format.decoder(file);
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; BUFFER];
@@ -265,7 +271,7 @@ fn convert(
 ) -> Result<(File, Outcome, Compression), ConvertError> {
     let blob = layer.descriptor.digest;
     let compression = match reader.peek() {
-        Ok(start) => Compression::detect(start),
+        Ok(start) => Compression::of_layer(&layer.descriptor.media_type, start),
         Err(error) => return Err(reader.failed(error, &blob)),
     };
     let failed = |source| ConvertError::Decompress { layer: blob, format: compression.name(), source };

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 
 /// What is being done with a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct LayerProgress {
     /// Digest of the source's blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its length in bytes.
     pub size: u64,
     phase: AtomicU8,
@@ -78,7 +78,7 @@ impl Progress {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn layer(&self, blob: Digest, size: u64) -> Arc<LayerProgress> {
+    pub(crate) fn layer(&self, blob: ObjectDigest, size: u64) -> Arc<LayerProgress> {
         let layer = Arc::new(LayerProgress {
             blob,
             size,

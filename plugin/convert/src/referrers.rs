@@ -1,6 +1,6 @@
 //! What refers to an image from outside: signatures, SBOMs, attestations pushed beside it.
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use serde_json::Value;
 
 use crate::document::Descriptor;
@@ -18,9 +18,10 @@ pub(crate) struct Referrer {
     pub tag: Option<String>,
 }
 
-/// The tag that lists the referrers of `subject` where there is no API for it, and that cosign builds on.
-pub(crate) fn tag(subject: &Digest) -> String {
-    format!("sha256-{}", subject.to_hex())
+/// The tag that lists the referrers of `subject` where there is no API for it, and that cosign builds on: of a digest
+/// at most 64 digits (distribution spec, "Referrers Tag Schema").
+pub(crate) fn tag(subject: &ObjectDigest) -> String {
+    format!("{}-{:.64}", subject.algorithm().name(), subject.to_hex())
 }
 
 /// What a referrer is, for a person: its artifact type, else its media type.

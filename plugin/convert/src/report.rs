@@ -1,6 +1,6 @@
 //! What a conversion did.
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use serde::Serialize;
 
 /// Why most layers are left alone.
@@ -38,7 +38,7 @@ pub struct LayerReport {
     /// Digest of the decompressed tar, which no conversion changes.
     pub diff_id: Digest,
     /// Digest of the source's blob.
-    pub source_blob: Digest,
+    pub source_blob: ObjectDigest,
     /// Its length in bytes.
     pub source_size: u64,
     /// Its media type.
@@ -48,7 +48,7 @@ pub struct LayerReport {
     /// Why it is not zstd:chunked now, or why it was left alone.
     pub reasons: Vec<String>,
     /// Digest of the destination's blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its length in bytes.
     pub size: u64,
     /// How it came there.
@@ -75,9 +75,9 @@ pub struct ImageReport {
     /// Its platform, if the source says.
     pub platform: Option<String>,
     /// Digest of the source's manifest.
-    pub source_manifest: Digest,
+    pub source_manifest: ObjectDigest,
     /// Digest of its manifest now; the same if nothing in it changed.
-    pub manifest: Digest,
+    pub manifest: ObjectDigest,
     /// Docker schema 2 became OCI.
     pub from_docker: bool,
     /// Its layers, lowest first.
@@ -88,13 +88,13 @@ pub struct ImageReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct Attachment {
     /// Its digest.
-    pub digest: Digest,
+    pub digest: ObjectDigest,
     /// What it is.
     pub kind: String,
     /// Digest of the source's manifest that it is about, if it is about one.
-    pub subject: Option<Digest>,
+    pub subject: Option<ObjectDigest>,
     /// Digest of the manifest it is about now; `None` when it was dropped or is about nothing.
-    pub new_subject: Option<Digest>,
+    pub new_subject: Option<ObjectDigest>,
     /// Whether it is at the destination.
     pub carried: bool,
     /// What was done with it and why.
@@ -109,9 +109,9 @@ pub struct Report {
     /// The destination, as given.
     pub destination: String,
     /// Digest by which the source is known: of its manifest or index; of its config if it has neither.
-    pub source_digest: Digest,
+    pub source_digest: ObjectDigest,
     /// Digest of the destination's manifest or index.
-    pub digest: Digest,
+    pub digest: ObjectDigest,
     /// Images, in the order of the index.
     pub images: Vec<ImageReport>,
     /// Attestations, referrers and other documents.

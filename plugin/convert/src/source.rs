@@ -11,7 +11,7 @@ mod registry;
 use std::io::Read;
 use std::sync::Arc;
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_registry::{Client, Reference};
 
 use crate::document::{Descriptor, Document};
@@ -68,9 +68,9 @@ impl Source {
     }
 
     /// The digest that the image goes by at its source: the image ID of one that has no manifest.
-    pub(crate) fn identity(&self, root: &Document) -> Digest {
+    pub(crate) fn identity(&self, root: &Document) -> ObjectDigest {
         match self {
-            Self::Docker(archive) => Digest::of(archive.config()),
+            Self::Docker(archive) => archive.config_digest(),
             Self::Registry(_) | Self::Layout(_) => root.digest,
         }
     }
@@ -92,7 +92,7 @@ impl Source {
     }
 
     /// A manifest or an index.
-    pub(crate) async fn document(&self, digest: &Digest) -> Result<Document, ConvertError> {
+    pub(crate) async fn document(&self, digest: &ObjectDigest) -> Result<Document, ConvertError> {
         let digest = *digest;
         match self {
             Self::Registry(source) => source.document(&digest).await,
@@ -119,7 +119,7 @@ impl Source {
             return Err(ConvertError::Document { what, digest: expected, reason });
         }
         if let Self::Docker(archive) = self
-            && Digest::of(archive.config()) == expected
+            && archive.config_digest() == expected
         {
             return Ok(archive.config().to_vec());
         }
@@ -127,7 +127,7 @@ impl Source {
         blocking(move || {
             let mut bytes = Vec::new();
             let read = (&mut reader).take(size + 1).read_to_end(&mut bytes);
-            let found = Digest::of(&bytes);
+            let found = expected.algorithm().digest(&bytes);
             match reader.failure() {
                 Some(error) => Err(error),
                 None if read.is_err() || found != expected => {
@@ -177,7 +177,7 @@ impl Source {
 
     /// What refers to the document `subject` (OCI distribution spec, "Listing Referrers"; in a layout, what its
     /// index lists).
-    pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
+    pub(crate) async fn referrers(&self, subject: &ObjectDigest) -> Result<Vec<Referrer>, ConvertError> {
         match self {
             Self::Registry(source) => source.referrers(subject).await,
             Self::Layout(layout) => {

@@ -1,6 +1,6 @@
 //! A source's documents as a tree, and the choice of platforms from it.
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::Platform;
 
 use crate::attach;
@@ -165,7 +165,7 @@ impl Library for Source {
     }
 }
 
-fn refused(error: NoChoice<ConvertError>, index: &Digest) -> ConvertError {
+fn refused(error: NoChoice<ConvertError>, index: &ObjectDigest) -> ConvertError {
     match error {
         NoChoice::Library(error) => error,
         NoChoice::Platform { wanted, offered } => ConvertError::Platform { wanted, offered },
@@ -181,7 +181,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn count(&mut self, digest: &Digest) -> Result<(), ConvertError> {
+    fn count(&mut self, digest: &ObjectDigest) -> Result<(), ConvertError> {
         self.documents += 1;
         if self.documents <= MAX_DOCUMENTS {
             return Ok(());
@@ -206,7 +206,7 @@ impl Reader<'_> {
                 deep(depth, &document.digest)?;
                 if let Some(other) = index.others.first() {
                     let reason = format!(
-                        "its entry {} is not named by sha256, which is not supported; choose others with --platform",
+                        "its entry {} is named by an algorithm that is not supported; choose others with --platform",
                         other.digest
                     );
                     return Err(ConvertError::Document { what: "index", digest: document.digest, reason });
@@ -277,7 +277,7 @@ impl Reader<'_> {
     }
 }
 
-fn deep(depth: usize, digest: &Digest) -> Result<(), ConvertError> {
+fn deep(depth: usize, digest: &ObjectDigest) -> Result<(), ConvertError> {
     if depth < MAX_DEPTH {
         return Ok(());
     }

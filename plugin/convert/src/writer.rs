@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_format::{Cuts, WriteError, WriteOptions};
 
 use crate::options::Options;
@@ -16,7 +16,7 @@ pub(crate) struct Outcome {
     /// Bytes of the tar.
     pub tar_size: u64,
     /// Digest of the blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Bytes of the blob.
     pub size: u64,
     /// The annotations of its descriptor, or why the format cannot express the layer: the blob is an ordinary
@@ -36,7 +36,7 @@ pub(crate) fn write(tar: impl Read, out: impl Write, options: &Options) -> Resul
     Ok(Outcome {
         diff_id: written.diff_id,
         tar_size: written.tar_size,
-        blob: written.blob_digest,
+        blob: written.blob_digest.into(),
         size: written.blob_size,
         annotations,
     })

@@ -10,7 +10,7 @@ use axum::http::Method;
 use chunked_convert::{
     Action, ConvertError, Delivery, Location, Options, Progress, Report, SOURCE_DIGEST, convert,
 };
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_registry::{Client, ClientOptions};
 use receiver::{Act, Receiver};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn image(
     docker: bool,
     tars: &[Vec<u8>],
     architecture: &str,
-) -> (Digest, usize) {
+) -> (ObjectDigest, usize) {
     let diff_ids: Vec<Digest> = tars.iter().map(|tar| Digest::of(tar)).collect();
     let config =
         json!({"os": "linux", "architecture": architecture, "rootfs": {"diff_ids": diff_ids}}).to_string();
@@ -145,7 +145,7 @@ async fn an_index_with_all_that_hangs_on_it() {
         "config": {"mediaType": CONFIG, "digest": registry.put_blob("from", "{}"), "size": 2}, "layers": []})
     .to_string();
     let about = registry.put_manifest("from", "x", MANIFEST, attestation.clone());
-    let entry = |(digest, size): (Digest, usize), architecture: &str| {
+    let entry = |(digest, size): (ObjectDigest, usize), architecture: &str| {
         json!({"mediaType": MANIFEST, "digest": digest, "size": size,
         "platform": {"os": "linux", "architecture": architecture}})
     };
@@ -189,17 +189,17 @@ async fn what_is_not_what_it_should_be_is_refused() {
 
     // Other bytes of the same length, and bytes that are right but longer.
     let forged = gzip(&tar("a", &[2; 50_000]));
-    registry.forge_blob("from", &Digest::of(&blob), forged[..forged.len().min(blob.len())].to_vec());
+    registry.forge_blob("from", &ObjectDigest::of(&blob), forged[..forged.len().min(blob.len())].to_vec());
     let error = run(&registry, "from:v1", "to:v1", &Options::default()).await.unwrap_err();
-    assert!(error.to_string().contains(&Digest::of(&blob).to_string()), "{error}");
+    assert!(error.to_string().contains(&ObjectDigest::of(&blob).to_string()), "{error}");
 
     // A config that promises another content.
     registry.put_blob("from", blob.clone());
-    let config = json!({"rootfs": {"diff_ids": [Digest::of(b"another")]}}).to_string();
+    let config = json!({"rootfs": {"diff_ids": [ObjectDigest::of(b"another")]}}).to_string();
     let size = config.len();
     let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "digest": registry.put_blob("from", config), "size": size},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": Digest::of(&blob), "size": blob.len()}]});
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": ObjectDigest::of(&blob), "size": blob.len()}]});
     registry.put_manifest("from", "lying", MANIFEST, manifest.to_string());
     let error = run(&registry, "from:lying", "to:v1", &Options::default()).await.unwrap_err();
     assert!(matches!(error, ConvertError::DiffId { .. }), "{error}");
@@ -213,7 +213,7 @@ async fn what_is_not_what_it_should_be_is_refused() {
         run(&registry, "from:v1", "to:v1", &Options { level: 1, ..Options::default() }).await.unwrap_err();
     assert!(error.to_string().contains("docker login"), "{error}");
     assert_eq!(
-        Digest::of(&registry.manifest("to", "v1").unwrap().1),
+        ObjectDigest::of(&registry.manifest("to", "v1").unwrap().1),
         before,
         "its name still means the old image"
     );
@@ -228,9 +228,9 @@ async fn artifacts_and_foreign_layers_pass() {
     let digest = registry.put_manifest("from", "artifact", MANIFEST, artifact.to_string());
     let report = run(&registry, "from:artifact", "to:artifact", &Options::default()).await.unwrap();
     assert_eq!((report.digest, report.attachments[0].kind.as_str()), (digest, "application/example"));
-    assert!(registry.blob("to", &Digest::of(b"text")).is_some());
+    assert!(registry.blob("to", &ObjectDigest::of(b"text")).is_some());
 
-    let foreign = Digest::of(b"somewhere else");
+    let foreign = ObjectDigest::of(b"somewhere else");
     let config =
         json!({"os": "windows", "architecture": "amd64", "rootfs": {"diff_ids": [foreign]}}).to_string();
     let size = config.len();

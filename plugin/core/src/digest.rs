@@ -8,14 +8,20 @@ use sha2::Digest as _;
 
 /// A SHA-256 digest: of a blob, a layer's tar (DiffID), a chain (chainID), a file or a chunk.
 ///
-/// Other algorithms are refused when parsing: the product proves everything with SHA-256.
+/// Other algorithms are refused when parsing. What a registry names may be SHA-512, too: [`ObjectDigest`](crate::ObjectDigest).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// A text that is not `sha256:` followed by 64 lower-case hex digits.
+/// A text that is not a digest of the kind that is needed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a sha256 digest: {0:?}")]
+#[error("not a digest that is supported: {0:?}")]
 pub struct DigestError(String);
+
+impl DigestError {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.chars().take(200).collect())
+    }
+}
 
 impl Digest {
     /// Wraps the 32 raw bytes of a SHA-256 sum.
@@ -43,7 +49,7 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let error = || DigestError(text.chars().take(100).collect());
+        let error = || DigestError::of(text);
         let digits = text.strip_prefix("sha256:").ok_or_else(error)?;
         if digits.len() != 64 || digits.bytes().any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(error());

@@ -7,9 +7,12 @@ mod causes;
 mod digest;
 mod entry;
 pub mod labels;
+pub mod media;
+mod object_digest;
 mod range;
 
 pub use causes::Causes;
 pub use digest::{Digest, DigestError, Hasher, chain_id};
 pub use entry::{Entry, Kind, Sparse, Timestamp, Xattr};
+pub use object_digest::{Algorithm, ObjectDigest, ObjectHasher};
 pub use range::ByteRange;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Instant;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 
 use crate::found::Found;
 
@@ -24,7 +24,7 @@ pub(crate) enum Known {
 
 /// Blobs that were read once. Content is addressed by digest, so this never gets stale.
 #[derive(Debug)]
-pub(crate) struct Manifests(Recent<Digest, Known>);
+pub(crate) struct Manifests(Recent<ObjectDigest, Known>);
 
 /// A namespace and a chainID.
 type Question = (String, Digest);
@@ -40,11 +40,11 @@ impl Default for Manifests {
 }
 
 impl Manifests {
-    pub(crate) fn get(&mut self, digest: &Digest) -> Option<Known> {
+    pub(crate) fn get(&mut self, digest: &ObjectDigest) -> Option<Known> {
         self.0.get(digest).cloned()
     }
 
-    pub(crate) fn insert(&mut self, digest: Digest, known: Known) {
+    pub(crate) fn insert(&mut self, digest: ObjectDigest, known: Known) {
         self.0.insert(digest, known);
     }
 }

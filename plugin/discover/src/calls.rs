@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use chunked_core::{Digest, Hasher};
+use chunked_core::ObjectDigest;
 use chunked_proto::containerd::services::content::v1 as content;
 use chunked_proto::containerd::services::content::v1::content_client::ContentClient;
 use chunked_proto::containerd::services::images::v1 as images;
@@ -52,7 +52,7 @@ pub(crate) enum Blob {
     /// It is longer than allowed.
     TooLong,
     /// Its bytes have another digest.
-    Corrupt { actual: Digest },
+    Corrupt { actual: ObjectDigest },
 }
 
 impl Containerd {
@@ -104,7 +104,7 @@ impl Containerd {
     pub(crate) async fn info(
         &self,
         namespace: &Namespace,
-        digest: &Digest,
+        digest: &ObjectDigest,
     ) -> Result<Option<content::Info>, DiscoverError> {
         let mut client = self.content();
         let request = namespace.request(content::InfoRequest { digest: digest.to_string() });
@@ -116,7 +116,7 @@ impl Containerd {
     pub(crate) async fn read(
         &self,
         namespace: &Namespace,
-        digest: &Digest,
+        digest: &ObjectDigest,
         limit: usize,
     ) -> Result<Blob, DiscoverError> {
         let mut client = self.content();
@@ -124,7 +124,7 @@ impl Containerd {
         let whole = async {
             let mut pieces = client.read(namespace.request(request)).await?.into_inner();
             let mut bytes = Vec::new();
-            let mut hasher = Hasher::new();
+            let mut hasher = digest.algorithm().hasher();
             while let Some(piece) = pieces.message().await? {
                 if piece.data.len() > limit - bytes.len() {
                     return Ok(None);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chunked_core::{Digest, labels};
+use chunked_core::{ObjectDigest, labels};
 use chunked_proto::containerd::services::content::v1::Info;
 
 use crate::documents::MAX_MANIFEST;
@@ -24,7 +24,7 @@ const MAX_UNKNOWN: usize = 256;
 /// A blob that may be a manifest.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    pub digest: Digest,
+    pub digest: ObjectDigest,
     pub origins: Vec<Origin>,
     /// Last change of the blob or its labels, after the epoch.
     changed: Duration,
@@ -46,7 +46,7 @@ pub(crate) struct Listing {
     /// Small blobs without any telling label.
     pub unknown: Vec<Candidate>,
     /// Indexes by the manifests they list.
-    indexes: HashMap<Digest, Vec<Digest>>,
+    indexes: HashMap<ObjectDigest, Vec<ObjectDigest>>,
 }
 
 impl Listing {
@@ -84,12 +84,12 @@ impl Listing {
     }
 
     /// The indexes that list `manifest`.
-    pub(crate) fn indexes_of(&self, manifest: &Digest) -> &[Digest] {
+    pub(crate) fn indexes_of(&self, manifest: &ObjectDigest) -> &[ObjectDigest] {
         self.indexes.get(manifest).map_or(&[], Vec::as_slice)
     }
 }
 
-fn candidate(digest: Digest, info: &Info) -> Candidate {
+fn candidate(digest: ObjectDigest, info: &Info) -> Candidate {
     let changed = info.updated_at.or(info.created_at).map_or(Duration::ZERO, |at| {
         // A time before 1970 (Go's zero time is one) counts as very old.
         Duration::new(u64::try_from(at.seconds).unwrap_or(0), u32::try_from(at.nanos).unwrap_or(0))

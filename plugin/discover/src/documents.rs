@@ -1,6 +1,6 @@
 //! Manifest and config of one image, read by digest from containerd's content store.
 
-use chunked_core::{Digest, chain_id};
+use chunked_core::{Digest, ObjectDigest, chain_id};
 use chunked_registry::oci::{Config, Document, Parsed};
 
 use crate::calls::{Blob, Namespace};
@@ -18,7 +18,7 @@ const MAX_LAYERS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Documents {
     pub manifest: Vec<u8>,
-    pub config_digest: Digest,
+    pub config_digest: ObjectDigest,
     pub config: Vec<u8>,
     /// ChainIDs the config gives, lowest layer first.
     pub chains: Vec<Digest>,
@@ -31,13 +31,13 @@ pub(crate) enum Outcome {
     /// The manifest is not in this namespace.
     NoManifest,
     /// The manifest is here, its config not.
-    NoConfig(Digest),
+    NoConfig(ObjectDigest),
     /// Not the manifest of an image: an index, an artifact, a layer.
     Other,
     /// The bytes stored under `digest` are others.
     Corrupt {
-        digest: Digest,
-        actual: Digest,
+        digest: ObjectDigest,
+        actual: ObjectDigest,
     },
 }
 
@@ -46,7 +46,7 @@ impl Containerd {
     pub(crate) async fn documents(
         &self,
         namespace: &Namespace,
-        digest: &Digest,
+        digest: &ObjectDigest,
     ) -> Result<Outcome, DiscoverError> {
         let manifest = match self.read(namespace, digest, MAX_MANIFEST).await? {
             Blob::Bytes(bytes) => bytes,

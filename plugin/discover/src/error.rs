@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_registry::ImageError;
 
 /// How a caller should react.
@@ -60,9 +60,9 @@ pub enum DiscoverError {
         /// containerd namespace.
         namespace: String,
         /// What the bytes should hash to.
-        digest: Digest,
+        digest: ObjectDigest,
         /// What they hash to.
-        actual: Digest,
+        actual: ObjectDigest,
     },
     /// No image that containerd holds can serve the layer.
     #[error("no source for layer {target} in containerd's namespace {namespace}")]
@@ -90,9 +90,9 @@ pub enum NoSource {
     #[error("config {config} of manifest {manifest} is not in the content store")]
     NoConfig {
         /// The manifest.
-        manifest: Digest,
+        manifest: ObjectDigest,
         /// Its config.
-        config: Digest,
+        config: ObjectDigest,
         /// True when the manifest arrived so recently that the config may still be on its way.
         fresh: bool,
     },
@@ -100,7 +100,7 @@ pub enum NoSource {
     #[error("manifest {manifest} cannot be pulled by layers")]
     Unusable {
         /// The manifest.
-        manifest: Digest,
+        manifest: ObjectDigest,
         /// What is wrong with it.
         #[source]
         source: ImageError,

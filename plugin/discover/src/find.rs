@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 
 use crate::calls::Namespace;
 use crate::candidates::Listing;
@@ -31,7 +31,7 @@ impl Search<'_> {
         DiscoverError::NoSource { namespace, target: *self.target, reason }
     }
 
-    pub(crate) fn corrupt(&self, digest: Digest, actual: Digest) -> DiscoverError {
+    pub(crate) fn corrupt(&self, digest: ObjectDigest, actual: ObjectDigest) -> DiscoverError {
         DiscoverError::Corrupt { namespace: self.namespace.name.clone(), digest, actual }
     }
 }
@@ -151,7 +151,7 @@ impl Containerd {
     async fn find_by_hint(
         &self,
         search: &Search<'_>,
-        manifest: &Digest,
+        manifest: &ObjectDigest,
     ) -> Result<Option<Found>, DiscoverError> {
         let Some(info) = self.info(search.namespace, manifest).await? else { return Ok(None) };
         let documents = match self.documents(search.namespace, manifest).await? {

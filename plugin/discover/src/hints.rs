@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chunked_core::{Digest, labels};
+use chunked_core::{ObjectDigest, labels};
 use chunked_registry::Reference;
 
 /// Longest image reference looked at, in bytes.
@@ -12,7 +12,7 @@ const MAX_REFERENCE: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     /// Manifest to look at first.
-    pub manifest: Option<Digest>,
+    pub manifest: Option<ObjectDigest>,
     /// Name the image may be pulled under.
     pub image: Option<Reference>,
 }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use chunked_core::{Digest, labels};
+use chunked_core::{ObjectDigest, labels};
 use chunked_registry::Reference;
 
 use crate::hints::Hints;
@@ -31,7 +31,7 @@ pub(crate) struct Origin {
 pub(crate) struct Record {
     pub name: Reference,
     /// The index or manifest it stands for.
-    pub target: Digest,
+    pub target: ObjectDigest,
 }
 
 /// The origins a blob's labels name, in the order of the labels' names.
@@ -70,7 +70,7 @@ impl Origin {
 
     /// The reference of `manifest` on `host` (which may have a port), or `None` when the label holds
     /// something that is not a host and repository.
-    fn on(&self, host: &str, manifest: &Digest) -> Option<Reference> {
+    fn on(&self, host: &str, manifest: &ObjectDigest) -> Option<Reference> {
         let text = format!("{host}/{}@{manifest}", self.repository);
         let parsed: Reference = text.parse().ok()?;
         // A host the parser takes for part of a repository would send us to another registry.
@@ -91,7 +91,7 @@ pub(crate) struct Names<'a> {
     /// Registries as `host:port`.
     pub known_hosts: &'a [String],
     /// Indexes that list the manifest.
-    pub indexes: &'a [Digest],
+    pub indexes: &'a [ObjectDigest],
 }
 
 /// A repository a manifest may be pulled from.
@@ -127,7 +127,7 @@ impl Likelihood {
 
 /// Places to pull `manifest` from, likeliest first. Every one has the host (up to its port) and the
 /// repository of an origin: names only choose among origins, they never add one. Empty when nothing names a server.
-pub(crate) fn references(manifest: &Digest, origins: &[Origin], names: &Names<'_>) -> Vec<Place> {
+pub(crate) fn references(manifest: &ObjectDigest, origins: &[Origin], names: &Names<'_>) -> Vec<Place> {
     let mut found: Vec<(Likelihood, Reference)> = Vec::new();
     for origin in origins {
         let mut of_origin: Vec<(Likelihood, Reference)> = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::{Image, Reference};
 
 use crate::calls::Namespace;
@@ -73,7 +73,7 @@ impl Containerd {
 }
 
 /// What an image is called that no registry can be asked for, and why.
-fn nameless(manifest: &Digest, origin: Option<&Origin>) -> (Reference, NoRegistry) {
+fn nameless(manifest: &ObjectDigest, origin: Option<&Origin>) -> (Reference, NoRegistry) {
     let named = |host: &str, repository: &str| Reference {
         host: host.to_owned(),
         repository: repository.to_owned(),
@@ -92,7 +92,7 @@ fn nameless(manifest: &Digest, origin: Option<&Origin>) -> (Reference, NoRegistr
 /// One source. The image is parsed once, and copied for further places.
 fn source(
     search: &Search<'_>,
-    manifest: Digest,
+    manifest: ObjectDigest,
     documents: &Documents,
     place: Place,
     parsed: Option<&Source>,
@@ -100,7 +100,7 @@ fn source(
     let Place { reference, port_assumed } = place;
     let image = match parsed {
         Some(Source { image, .. }) => Image { reference, ..Image::clone(image) },
-        None => Image::from_documents(reference, &documents.manifest, &documents.config)
+        None => Image::from_documents(reference, (manifest, &documents.manifest), &documents.config)
             .map_err(|source| search.without_source(NoSource::Unusable { manifest, source }))?,
     };
     let none = || search.without_source(NoSource::NoImage { manifests: 1 });

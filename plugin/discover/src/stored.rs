@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_proto::containerd::services::content::v1::{ReadContentRequest, ReadContentResponse};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::{self, Stream};
@@ -26,7 +26,7 @@ pub struct Content {
 #[derive(Debug, Clone)]
 pub struct StoredBlob {
     content: Content,
-    digest: Digest,
+    digest: ObjectDigest,
 }
 
 impl Containerd {
@@ -42,7 +42,7 @@ impl Content {
     ///
     /// # Errors
     /// When containerd cannot be asked.
-    pub async fn find(&self, digest: Digest, size: u64) -> Result<Option<StoredBlob>, DiscoverError> {
+    pub async fn find(&self, digest: ObjectDigest, size: u64) -> Result<Option<StoredBlob>, DiscoverError> {
         let info = self.containerd.info(&self.namespace, &digest).await?;
         let complete = info.is_some_and(|info| u64::try_from(info.size) == Ok(size));
         Ok(complete.then(|| StoredBlob { content: self.clone(), digest }))

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use chunked_core::{Digest, labels};
+use chunked_core::{Digest, ObjectDigest, labels};
 use chunked_registry::Image;
 
 use self::fake::{Documents, Fake};
@@ -27,7 +27,7 @@ impl Fake {
     }
 }
 
-fn hints(manifest: Option<Digest>, name: Option<&str>) -> HashMap<String, String> {
+fn hints(manifest: Option<ObjectDigest>, name: Option<&str>) -> HashMap<String, String> {
     let manifest = manifest.map(|digest| (labels::CRI_MANIFEST_DIGEST.to_owned(), digest.to_string()));
     let name = name.map(|name| (labels::CRI_IMAGE_REF.to_owned(), name.to_owned()));
     manifest.into_iter().chain(name).collect()
@@ -100,14 +100,14 @@ async fn forged_labels_change_nothing() {
     let other = Documents::of(&["x"], "");
     fake.pulled(K8S, &image, &[("docker.io", "library/app")], 10);
     fake.pulled(K8S, &other, &[("evil.example", "bait")], 1);
-    let absent = Digest::of(b"no such manifest");
+    let absent = ObjectDigest::of(b"no such manifest");
     let containerd = fake.connect();
     for labels in [
         hints(None, Some("evil.example/library/app:v1")),
         hints(None, Some("docker.io.evil.example/library/app:v1")),
         hints(Some(other.manifest_digest()), Some("evil.example/bait:v1")),
         hints(Some(absent), Some("evil.example/bait:v1")),
-        hints(Some(Digest::of(&image.config)), None),
+        hints(Some(ObjectDigest::of(&image.config)), None),
         HashMap::from([(labels::CRI_MANIFEST_DIGEST.to_owned(), "sha256:short".to_owned())]),
         HashMap::from([(labels::CRI_IMAGE_REF.to_owned(), "x".repeat(100_000))]),
     ] {
@@ -130,8 +130,8 @@ async fn of_images_that_share_layers_the_newest_comes_first() {
     fake.pulled(K8S, &new, &[("docker.io", "library/new")], 5);
     let found = find(&containerd, &old.chains[0]).await.unwrap();
     assert_eq!(places(&found), ["docker.io/library/new", "docker.io/library/old"]);
-    assert_eq!(found.image.layers[0].blob, Digest::of(b"base zstd"));
-    assert_eq!(found.alternatives[0].image.layers[0].blob, Digest::of(b"base gzip"));
+    assert_eq!(found.image.layers[0].blob, ObjectDigest::of(b"base zstd"));
+    assert_eq!(found.alternatives[0].image.layers[0].blob, ObjectDigest::of(b"base gzip"));
 
     let found = find(&containerd, &old.chains[1]).await.unwrap();
     assert_eq!(places(&found), ["docker.io/library/old"], "the upper layer belongs to one of them");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chunked_assemble::{Extracted, Extractor, Known, Pool, ReadAhead, Settings, Stored};
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_fetch::Segments;
 use chunked_plan::Summary;
 use chunked_store::{Flavour, NewChunk, Store};
@@ -84,7 +84,7 @@ struct Ground {
     /// Whose turn at the pool it is.
     registry: Arc<str>,
     budget: Arc<chunked_assemble::Budget>,
-    layer: Digest,
+    layer: ObjectDigest,
     media_type: String,
     /// DiffID of the layer.
     diff_id: Digest,
@@ -217,7 +217,11 @@ impl Job {
         let segments: Segments = segments.unwrap_or_else(|| blob.fetch_all(&options));
         let _stop = segments.stop_on_drop();
         let source = Source::new(segments, Arc::clone(&self.counters));
-        let reader = if hashing { BlobReader::hashing(source) } else { BlobReader::new(source) };
+        let reader = if hashing {
+            BlobReader::hashing(source, self.layer.blob.algorithm())
+        } else {
+            BlobReader::new(source)
+        };
         let ground = self.ground(memory);
         let begun = self.store(move |store| {
             let known = StoreKnown { donors: ground.donors(store, false) };

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_fetch::{FetchError, FetchOptions, First, Here, Segments};
 use chunked_registry::Blob;
 
@@ -15,7 +15,7 @@ pub type Opening<'a> = Pin<Box<dyn Future<Output = Option<Arc<dyn Here>>> + Send
 /// A place on this machine where blobs of layers may be, such as containerd's content store. Asked before any registry.
 pub trait Contents: Debug + Send + Sync {
     /// The blob `digest`, if all its `size` bytes are here.
-    fn open(&self, digest: Digest, size: u64) -> Opening<'_>;
+    fn open(&self, digest: ObjectDigest, size: u64) -> Opening<'_>;
 }
 
 /// A layer's blob. Cheap to clone.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chunked_assemble::AssembleError;
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
+use chunked_fair::Denied;
 use chunked_fetch::FetchError;
 use chunked_registry::RegistryError;
 use chunked_tar::TarError;
@@ -47,7 +48,7 @@ pub enum EngineError {
     #[error("layer {layer}: {source}")]
     Registry {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// The registry's or the network's answer.
         source: chunked_registry::RegistryError,
     },
@@ -55,7 +56,7 @@ pub enum EngineError {
     #[error("layer {layer}: {source}")]
     Fetch {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What happened.
         source: chunked_fetch::FetchError,
     },
@@ -63,7 +64,7 @@ pub enum EngineError {
     #[error("layer {layer}: TOC check failed: {source}")]
     Toc {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What is wrong with it.
         source: chunked_toc::TocError,
     },
@@ -73,7 +74,7 @@ pub enum EngineError {
     )]
     TocOrder {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Start of the range in the blob.
         offset: u64,
     },
@@ -81,7 +82,7 @@ pub enum EngineError {
     #[error("layer {layer}: {source}")]
     Assemble {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What happened.
         source: AssembleError,
     },
@@ -89,7 +90,7 @@ pub enum EngineError {
     #[error("layer {layer}: decompressing {format}: {source}")]
     Decompress {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Its compression.
         format: &'static str,
         /// What happened.
@@ -101,7 +102,7 @@ pub enum EngineError {
     )]
     Unreadable {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What the reader said, with the layer.
         source: Box<EngineError>,
     },
@@ -111,9 +112,9 @@ pub enum EngineError {
     )]
     BlobDigest {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Recomputed.
-        found: Digest,
+        found: ObjectDigest,
     },
     /// The bytes are not the ones the image config names.
     #[error(
@@ -121,7 +122,7 @@ pub enum EngineError {
     )]
     DiffId {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// From the config.
         expected: Digest,
         /// Recomputed.
@@ -131,7 +132,7 @@ pub enum EngineError {
     #[error("{source}")]
     Image {
         /// Blob of the layer that was not tried to the end.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What was found.
         source: Arc<EngineError>,
     },
@@ -141,13 +142,13 @@ pub enum EngineError {
     )]
     Absent {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
     },
     /// The layer store failed.
     #[error("layer {layer}: {source}")]
     Store {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What happened.
         source: chunked_store::StoreError,
     },
@@ -157,7 +158,7 @@ pub enum EngineError {
     )]
     Panic {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// What was being done.
         doing: &'static str,
         /// What the panic said.
@@ -171,7 +172,7 @@ pub enum EngineError {
     )]
     NoRoom {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// The store's root.
         root: PathBuf,
         /// About how much is missing, in MiB.
@@ -185,7 +186,7 @@ pub enum EngineError {
     #[error("layer {layer}: {reason}; pull again")]
     Stopped {
         /// Blob of the layer.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Why.
         reason: String,
     },
@@ -193,7 +194,7 @@ pub enum EngineError {
 
 impl EngineError {
     /// Blob of the layer it is about.
-    pub fn layer(&self) -> Digest {
+    pub fn layer(&self) -> ObjectDigest {
         match self {
             Self::Registry { layer, .. }
             | Self::Fetch { layer, .. }
@@ -233,6 +234,18 @@ impl EngineError {
             Self::Image { source, .. } => source.fault(),
             Self::Fetch { .. } | Self::Store { .. } | Self::NoRoom { .. } => Fault::Node,
             Self::Stopped { .. } => Fault::Stopped,
+        }
+    }
+
+    /// The bytes of memory that it needs at once, if it failed because no layer may have so many.
+    pub fn lacks_memory(&self) -> Option<u64> {
+        match self {
+            Self::Assemble { source: AssembleError::Memory(Denied::TooMuch { wanted, .. }), .. } => {
+                Some(*wanted)
+            }
+            Self::Unreadable { source, .. } => source.lacks_memory(),
+            Self::Image { source, .. } => source.lacks_memory(),
+            _ => None,
         }
     }
 

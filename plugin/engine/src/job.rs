@@ -157,7 +157,8 @@ impl Job {
         seconds: &mut Seconds,
     ) -> Result<Built, EngineError> {
         self.counters.enter(Phase::Planning);
-        let built = match chunked_toc::classify(&self.layer.annotations, self.layer.size) {
+        let Layer { media_type, annotations, size, .. } = &self.layer;
+        let built = match chunked_toc::classify_layer(media_type, annotations, *size) {
             Format::Plain { reason } => Err(Setback::Whole(Whole { reason, segments: None })),
             Format::ZstdChunked(annotations) => self.by_ranges(memory, blob, annotations, seconds).await,
         };

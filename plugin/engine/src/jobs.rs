@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunked_core::{Causes, Digest};
+use chunked_core::{Causes, Digest, ObjectDigest};
 use chunked_registry::{Image, Layer};
 use chunked_store::Flavour;
 use chunked_toc::Format;
@@ -38,7 +38,7 @@ type Proof = (Digest, bool);
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
     registry: String,
-    blob: Digest,
+    blob: ObjectDigest,
     size: u64,
     format: Format,
     /// Only on this machine.
@@ -199,7 +199,7 @@ impl Engine {
             registry: image.reference.host.clone(),
             blob: layer.blob,
             size: layer.size,
-            format: chunked_toc::classify(&layer.annotations, layer.size),
+            format: chunked_toc::classify_layer(&layer.media_type, &layer.annotations, layer.size),
             no_registry: places.no_registry,
         };
         let joined = |job: &Arc<Running>| {
@@ -280,7 +280,7 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    async fn wait(&mut self, layer: Digest) -> Outcome {
+    async fn wait(&mut self, layer: ObjectDigest) -> Outcome {
         let stopped = |reason: &str| Arc::new(EngineError::Stopped { layer, reason: reason.into() });
         let done = self.outcome.wait_for(Option::is_some).await;
         let done = done.map_err(|_| stopped("its job was stopped"))?;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chunked_assemble::{AssembleError, Budget, Extracted, Extractor, Permit};
 use chunked_compression::Compression;
-use chunked_core::Digest;
-use chunked_registry::oci::media::LAYER_TAR;
+use chunked_core::ObjectDigest;
 
 use crate::error::EngineError;
 use crate::source::BlobReader;
@@ -27,7 +26,7 @@ pub(crate) enum PlainError {
 
 impl PlainError {
     /// The error of `layer`.
-    pub(crate) fn of(self, layer: Digest) -> EngineError {
+    pub(crate) fn of(self, layer: ObjectDigest) -> EngineError {
         match self {
             Self::Fetch(source) => EngineError::Fetch { layer, source },
             Self::Decompress(format, source) => EngineError::Decompress { layer, format, source },
@@ -56,9 +55,7 @@ pub(crate) fn run(
     budget: &Arc<Budget>,
 ) -> Result<Extracted, PlainError> {
     let start = blob.peek(chunked_compression::PEEK).map_err(PlainError::Fetch)?;
-    // containerd's rule (core/images, `DiffCompression`): OCI's type without a suffix means a tar, whatever the bytes look
-    // like; for any other, docker's type without a suffix among them, the bytes tell.
-    let format = if media_type == LAYER_TAR { Compression::Tar } else { Compression::detect(start) };
+    let format = Compression::of_layer(media_type, start);
     let windows = budget.windows(u64::MAX);
     let result = pump(format.decoder_within(&mut *blob, windows.room()), &mut extractor, budget);
     // The decoder's error hides the transfer's.

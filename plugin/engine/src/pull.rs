@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::Image;
 use chunked_store::LayerPin;
 use parking_lot::Mutex;
@@ -46,7 +46,7 @@ struct Waiters {
 }
 
 /// An image as somebody asked for it: digest of its config, registry, repository.
-type Asked = (Digest, String, String);
+type Asked = (ObjectDigest, String, String);
 
 /// The images being pulled.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ pub(crate) struct Pulls(Mutex<Running>);
 struct Running {
     pulls: HashMap<Asked, Weak<Pull>>,
     /// By digest of the config: images that are equal mount the same tree, wherever they came from.
-    linked: HashMap<Digest, Weak<Linked>>,
+    linked: HashMap<ObjectDigest, Weak<Linked>>,
 }
 
 impl Pulls {
@@ -141,7 +141,7 @@ impl Pull {
     /// `work` for `layer`, or an error when the image's time is over first.
     pub(crate) async fn within<T>(
         &self,
-        layer: Digest,
+        layer: ObjectDigest,
         work: impl Future<Output = T>,
     ) -> Result<T, EngineError> {
         let Some(left) = self.left() else { return Ok(work.await) };
@@ -202,8 +202,8 @@ mod tests {
     fn image(host: &str, config: &[u8]) -> Image {
         Image {
             reference: format!("{host}/app").parse().unwrap(),
-            manifest_digest: Digest::of(b""),
-            config_digest: Digest::of(config),
+            manifest_digest: ObjectDigest::of(b""),
+            config_digest: ObjectDigest::of(config),
             manifest: Vec::new(),
             config: Vec::new(),
             layers: Vec::new(),
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn layers_of_an_image_share_its_time() {
-        let (pulls, image, layer) = (Pulls::default(), image("a.example", b"1"), Digest::of(b"layer"));
+        let (pulls, image, layer) = (Pulls::default(), image("a.example", b"1"), ObjectDigest::of(b"layer"));
         let limits = limits(400, 10_000);
         let first = pulls.of(&image, limits);
         assert!(first.within(layer, async {}).await.is_ok());

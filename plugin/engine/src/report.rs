@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_plan::Summary;
 use chunked_store::LayerPin;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub struct Seconds {
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerReport {
     /// Digest of its blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its DiffID, recomputed unless it was present.
     pub diff_id: Digest,
     /// How it came.
@@ -148,7 +148,7 @@ impl Counters {
 #[derive(Debug, Clone, Serialize)]
 pub struct JobStatus {
     /// Blob of the layer.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Its DiffID.
     pub diff_id: Digest,
     /// Size of the blob in bytes.

@@ -1,7 +1,7 @@
 //! How an attempt at a layer ended short of a tree.
 
 use chunked_assemble::AssembleError;
-use chunked_core::{Causes, Digest};
+use chunked_core::{Causes, ObjectDigest};
 use chunked_toc::{ErrorKind, TocError};
 
 use crate::chunked::ChunkedError;
@@ -25,7 +25,7 @@ impl Setback {
     }
 
     /// What an attempt by ranges ended in.
-    pub(crate) fn of_ranges(layer: Digest, error: ChunkedError) -> Self {
+    pub(crate) fn of_ranges(layer: ObjectDigest, error: ChunkedError) -> Self {
         match error {
             ChunkedError::Assemble(error @ AssembleError::Donors { .. }) => {
                 tracing::warn!(%layer, %error, "planning anew");
@@ -49,7 +49,7 @@ impl Setback {
     }
 
     /// What a table of contents, or a tar-split, that cannot be used ends in.
-    pub(crate) fn of_toc(layer: Digest, error: TocError) -> Self {
+    pub(crate) fn of_toc(layer: ObjectDigest, error: TocError) -> Self {
         match error.kind() {
             // The bytes are the right ones, and what they say cannot be used: the whole blob still can.
             ErrorKind::Unusable => Self::whole(Causes(&error).to_string()),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use chunked_core::{ByteRange, Digest, Hasher};
+use chunked_core::{Algorithm, ByteRange, ObjectDigest, ObjectHasher};
 use chunked_fetch::{FetchError, Segment, Segments};
 
 use crate::report::Counters;
@@ -153,7 +153,7 @@ pub(crate) struct BlobReader {
     source: Source,
     have: Bytes,
     /// Of all bytes that left `source`.
-    hasher: Option<Hasher>,
+    hasher: Option<ObjectHasher>,
     /// What ended it early.
     pub(crate) error: Option<FetchError>,
 }
@@ -163,9 +163,9 @@ impl BlobReader {
         Self { source, have: Bytes::new(), hasher: None, error: None }
     }
 
-    /// One that can tell the blob's digest.
-    pub(crate) fn hashing(source: Source) -> Self {
-        Self { hasher: Some(Hasher::new()), ..Self::new(source) }
+    /// One that can tell the blob's digest by `algorithm`.
+    pub(crate) fn hashing(source: Source, algorithm: Algorithm) -> Self {
+        Self { hasher: Some(algorithm.hasher()), ..Self::new(source) }
     }
 
     fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
@@ -177,11 +177,11 @@ impl BlobReader {
     }
 
     /// The digest of the whole blob, whose rest is read for it; `None` from a reader that does not hash.
-    pub(crate) fn digest(mut self) -> Result<Option<Digest>, FetchError> {
+    pub(crate) fn digest(mut self) -> Result<Option<ObjectDigest>, FetchError> {
         if self.hasher.is_some() {
             while self.next()?.is_some() {}
         }
-        Ok(self.hasher.map(Hasher::finish))
+        Ok(self.hasher.map(ObjectHasher::finish))
     }
 
     /// The first bytes, not consumed: at least `wanted` unless the blob is shorter.

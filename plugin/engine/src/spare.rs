@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chunked_assemble::{FetchedPiece, Refetch, SparePiece};
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_fetch::{FetchOptions, StopOnDrop};
 use chunked_toc::{Piece, PieceKind};
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use crate::source::{BlobReader, Source};
 /// Fetches single pieces from threads that are not tokio's.
 #[derive(Debug)]
 pub(crate) struct BlobSpare {
-    pub(crate) layer: Digest,
+    pub(crate) layer: ObjectDigest,
     pub(crate) opened: Arc<Opened>,
     pub(crate) blob: LayerBlob,
     pub(crate) options: FetchOptions,

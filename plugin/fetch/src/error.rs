@@ -1,6 +1,6 @@
 //! Why a transfer failed.
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_registry::{ErrorKind, RegistryError};
 
 /// A transfer that could not be completed.
@@ -29,7 +29,7 @@ pub enum FetchError {
     )]
     Range {
         /// Digest of the blob.
-        blob: Digest,
+        blob: ObjectDigest,
         /// Length of the blob in bytes.
         size: u64,
         /// The first bad range.

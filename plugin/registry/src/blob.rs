@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
@@ -33,7 +33,7 @@ struct Place {
     reference: Reference,
     /// The digest's text, as URLs and errors need it for every request.
     name: String,
-    digest: Digest,
+    digest: ObjectDigest,
     size: u64,
     /// Who answered last.
     origin: Mutex<String>,
@@ -51,13 +51,13 @@ pub enum Ranges {
 
 impl Client {
     /// A handle on the blob `digest`, `size` bytes long, in the repository of `reference`. Asks nothing yet.
-    pub fn blob(&self, reference: &Reference, digest: Digest, size: u64) -> Blob {
-        Blob::new(Arc::clone(&self.inner), reference.clone(), digest, size)
+    pub fn blob(&self, reference: &Reference, digest: impl Into<ObjectDigest>, size: u64) -> Blob {
+        Blob::new(Arc::clone(&self.inner), reference.clone(), digest.into(), size)
     }
 }
 
 impl Blob {
-    fn new(client: Arc<Inner>, reference: Reference, digest: Digest, size: u64) -> Self {
+    fn new(client: Arc<Inner>, reference: Reference, digest: ObjectDigest, size: u64) -> Self {
         // Until somebody answers: whoever did for another blob.
         let origin = Mutex::new(client.knowledge.origin(&reference.host));
         let (name, shortcut) = (digest.to_string(), Arc::default());
@@ -71,7 +71,7 @@ impl Blob {
     }
 
     /// Digest of the whole blob.
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> ObjectDigest {
         self.place.digest
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use http::StatusCode;
 
 use crate::image::ImageError;
@@ -144,9 +144,9 @@ pub enum Failure {
     #[error("its digest is {found}, expected {expected}")]
     Digest {
         /// The digest asked for.
-        expected: Digest,
+        expected: ObjectDigest,
         /// The digest of what came.
-        found: Digest,
+        found: ObjectDigest,
     },
     /// An answer to a range request that is not for that range.
     #[error("asked for bytes {asked} of {size}, the answer is for {answer:?}")]

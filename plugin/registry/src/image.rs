@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chunked_core::{Digest, chain_id};
+use chunked_core::{Digest, ObjectDigest, chain_id};
 
 use crate::oci::media::{self, LayerKind};
 use crate::oci::{Config, Descriptor, Document, DocumentError, Parsed};
@@ -19,9 +19,9 @@ pub struct Image {
     /// Where its blobs are.
     pub reference: Reference,
     /// Digest of `manifest`.
-    pub manifest_digest: Digest,
+    pub manifest_digest: ObjectDigest,
     /// Digest of `config`.
-    pub config_digest: Digest,
+    pub config_digest: ObjectDigest,
     /// The manifest, verbatim.
     pub manifest: Vec<u8>,
     /// The config, verbatim.
@@ -34,7 +34,7 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     /// Digest of the (compressed) blob.
-    pub blob: Digest,
+    pub blob: ObjectDigest,
     /// Length of the blob in bytes.
     pub size: u64,
     /// Media type as the manifest spells it.
@@ -57,7 +57,7 @@ pub enum ImageError {
         /// Which document.
         document: &'static str,
         /// Its digest.
-        digest: Digest,
+        digest: ObjectDigest,
         /// What is wrong with it.
         source: DocumentError,
     },
@@ -65,17 +65,17 @@ pub enum ImageError {
     #[error("config has digest {found}, manifest {manifest} names {expected}")]
     ConfigDigest {
         /// Digest of the manifest.
-        manifest: Digest,
+        manifest: ObjectDigest,
         /// What it names.
-        expected: Digest,
+        expected: ObjectDigest,
         /// What was given.
-        found: Digest,
+        found: ObjectDigest,
     },
     /// Manifest and config disagree about the number of layers, or it is beyond the limit.
     #[error("manifest {manifest} has {layers} layers, its config {diff_ids} DiffIDs (at most {MAX_LAYERS})")]
     LayerCount {
         /// Digest of the manifest.
-        manifest: Digest,
+        manifest: ObjectDigest,
         /// Layers of the manifest.
         layers: usize,
         /// DiffIDs of the config.
@@ -85,7 +85,7 @@ pub enum ImageError {
     #[error("layer {layer} is foreign ({media_type}): registries do not hold it")]
     Foreign {
         /// Digest of the blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Its media type.
         media_type: String,
     },
@@ -93,7 +93,7 @@ pub enum ImageError {
     #[error("layer {layer} has the unknown media type {media_type:?}")]
     MediaType {
         /// Digest of the blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Its media type.
         media_type: String,
     },
@@ -101,7 +101,7 @@ pub enum ImageError {
     #[error("layer {layer} has {size} bytes, at most {MAX_LAYER_SIZE} are allowed")]
     TooLong {
         /// Digest of the blob.
-        layer: Digest,
+        layer: ObjectDigest,
         /// Its length in bytes.
         size: u64,
     },
@@ -110,22 +110,24 @@ pub enum ImageError {
 impl Image {
     /// Reads a manifest (OCI image-spec 1.x or docker schema 2) and its config. Does no I/O.
     ///
-    /// The caller vouches for the manifest (its digest is in [`Image::manifest_digest`]); everything else is
-    /// proven from it.
+    /// The caller vouches for the manifest and its digest; everything else is proven from it.
     ///
     /// # Errors
     ///
     /// [`ImageError`] when the config is another one, when the two disagree about layers, or when a layer is
     /// of a kind that cannot be pulled.
-    pub fn from_documents(reference: Reference, manifest: &[u8], config: &[u8]) -> Result<Self, ImageError> {
-        let manifest_digest = Digest::of(manifest);
+    pub fn from_documents(
+        reference: Reference,
+        (manifest_digest, manifest): (ObjectDigest, &[u8]),
+        config: &[u8],
+    ) -> Result<Self, ImageError> {
         let bad = |source| ImageError::Document { document: "manifest", digest: manifest_digest, source };
         let parsed = match Document::parse(manifest.to_vec()).map_err(bad)?.parsed {
             Parsed::Manifest(parsed) => parsed,
             Parsed::Index(_) => return Err(bad(DocumentError::NotAnImage("it is an index".to_owned()))),
         };
         parsed.of_image().map_err(bad)?;
-        let config_digest = Digest::of(config);
+        let config_digest = parsed.config.digest.algorithm().digest(config);
         if config_digest != parsed.config.digest {
             return Err(ImageError::ConfigDigest {
                 manifest: manifest_digest,

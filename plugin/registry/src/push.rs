@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -39,7 +39,7 @@ impl Client {
     pub async fn has_blob(
         &self,
         reference: &Reference,
-        digest: &Digest,
+        digest: &ObjectDigest,
         size: u64,
     ) -> Result<bool, RegistryError> {
         let place = self.place(reference, format!("blob {digest}")).await?;
@@ -69,7 +69,7 @@ impl Client {
         &self,
         reference: &Reference,
         from: &str,
-        digest: &Digest,
+        digest: &ObjectDigest,
     ) -> Result<bool, RegistryError> {
         let mut place = self.place(reference, format!("mounting blob {digest} from {from}")).await?;
         place.scope = Scope::push(&reference.repository).and_pull(from);
@@ -106,7 +106,7 @@ impl Client {
     pub async fn push_blob(
         &self,
         reference: &Reference,
-        digest: &Digest,
+        digest: &ObjectDigest,
         size: u64,
         content: Content,
         sent: &Arc<AtomicU64>,
@@ -142,13 +142,11 @@ impl Client {
         bytes: &[u8],
     ) -> Result<(), RegistryError> {
         let place = self.place(reference, format!("manifest {}:{name}", reference.repository)).await?;
-        let digest = Digest::of(bytes);
         let media_type = HeaderValue::from_str(media_type)
             .map_err(|_| place.subject.request("its media type does not fit into a header"))?;
-        let bytes = Bytes::copy_from_slice(bytes);
         let ask = Ask {
             method: Method::PUT,
-            body: Upload::Bytes(bytes),
+            body: Upload::Bytes(Bytes::copy_from_slice(bytes)),
             ..Ask::get(
                 place.url(&["manifests", name], &[])?,
                 HeaderMap::from_iter([(CONTENT_TYPE, media_type)]),
@@ -158,7 +156,10 @@ impl Client {
         if !reply.status.is_success() {
             return Err(failure(reply, false, &place.subject).await);
         }
-        agrees(&reply, digest, &place.subject)
+        match told(&reply) {
+            Some(found) => agrees(found, found.algorithm().digest(bytes), &place.subject),
+            None => Ok(()),
+        }
     }
 
     async fn place(&self, reference: &Reference, what: String) -> Result<Place<'_>, RegistryError> {
@@ -169,19 +170,20 @@ impl Client {
     }
 }
 
+/// The digest that the registry says it gave what it was sent.
+fn told(reply: &Reply) -> Option<ObjectDigest> {
+    reply.headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
+
 /// A registry that tells the digest must tell the right one.
-fn agrees(reply: &Reply, expected: Digest, subject: &Subject) -> Result<(), RegistryError> {
-    let told = reply.headers.get("docker-content-digest").and_then(|digest| digest.to_str().ok());
-    match told.and_then(|digest| digest.parse::<Digest>().ok()) {
-        Some(found) if found != expected => Err(subject.error(Failure::Digest { expected, found })),
-        _ => Ok(()),
-    }
+fn agrees(found: ObjectDigest, expected: ObjectDigest, subject: &Subject) -> Result<(), RegistryError> {
+    if found == expected { Ok(()) } else { Err(subject.error(Failure::Digest { expected, found })) }
 }
 
 /// A blob being sent.
 struct Blob<'a> {
     place: &'a Place<'a>,
-    digest: &'a Digest,
+    digest: &'a ObjectDigest,
     size: u64,
     content: Content,
     sent: &'a Arc<AtomicU64>,
@@ -229,7 +231,9 @@ impl Blob<'_> {
         let subject = &self.place.subject;
         if reply.status.is_success() {
             self.sent.store(self.size, Ordering::Relaxed);
-            return agrees(&reply, *self.digest, subject);
+            // By another algorithm it says nothing about ours.
+            let told = told(&reply).filter(|told| told.algorithm() == self.digest.algorithm());
+            return told.map_or(Ok(()), |found| agrees(found, *self.digest, subject));
         }
         let error = failure(reply, false, subject).await;
         if error.kind() == ErrorKind::Transient {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 
 /// Longest repository name, in bytes (distribution spec, "Pulling manifests").
 const MAX_REPOSITORY: usize = 255;
@@ -26,7 +26,7 @@ pub struct Reference {
     /// Tag.
     pub tag: Option<String>,
     /// Digest of the manifest or index. Goes before the tag where both are given.
-    pub digest: Option<Digest>,
+    pub digest: Option<ObjectDigest>,
 }
 
 /// A text that is not an image reference.
@@ -76,7 +76,9 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     let (name, digest) = match text.split_once('@') {
         Some((name, digest)) => (
             name,
-            Some(digest.parse().map_err(|_| "its digest is not sha256: and 64 lower-case hex digits")?),
+            Some(digest.parse().map_err(
+                |_| "its digest is neither sha256: and 64 nor sha512: and 128 lower-case hex digits",
+            )?),
         ),
         None => (text, None),
     };

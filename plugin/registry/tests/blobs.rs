@@ -4,7 +4,7 @@
 mod registry;
 
 use bytes::Bytes;
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_registry::{Blob, Body, ErrorKind, RegistryError};
 use registry::{Access, Quirk, Registry, client};
 
@@ -121,7 +121,7 @@ async fn a_slow_reader_is_no_stalled_server() {
 #[tokio::test]
 async fn missing_blobs_say_what_the_registry_said() {
     let registry = Registry::start().await;
-    let missing = Digest::of(b"missing");
+    let missing = ObjectDigest::of(b"missing");
     let blob = client().blob(&registry.reference("team/app"), missing, 10);
     let error = blob.get_all().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -4,7 +4,7 @@
 #[path = "support/registry.rs"]
 mod registry;
 
-use chunked_core::Digest;
+use chunked_core::{Algorithm, Digest, ObjectDigest};
 use chunked_registry::{Client, ClientOptions, ErrorKind, Failure, Image, Platform, RegistryError};
 use registry::{Access, Registry, client, options};
 use serde_json::{Value, json};
@@ -28,8 +28,8 @@ fn manifest(config: &[u8], docker: bool) -> String {
     };
     json!({
         "schemaVersion": 2, "mediaType": kind,
-        "config": {"mediaType": config_type, "digest": Digest::of(config), "size": config.len()},
-        "layers": [{"mediaType": layer_type, "digest": Digest::of(b"layer"), "size": 5}],
+        "config": {"mediaType": config_type, "digest": ObjectDigest::of(config), "size": config.len()},
+        "layers": [{"mediaType": layer_type, "digest": ObjectDigest::of(b"layer"), "size": 5}],
     })
     .to_string()
 }
@@ -39,11 +39,11 @@ fn config(name: &str) -> Vec<u8> {
 }
 
 /// Puts an image under `tag` and its digest; gives the digest.
-fn put(registry: &Registry, tag: &str, docker: bool) -> Digest {
+fn put(registry: &Registry, tag: &str, docker: bool) -> ObjectDigest {
     let config = config(tag);
     let manifest = manifest(&config, docker);
     registry.blob(config);
-    let digest = Digest::of(manifest.as_bytes());
+    let digest = ObjectDigest::of(manifest.as_bytes());
     registry.document(tag, MANIFEST, manifest.clone());
     registry.document(&digest.to_string(), MANIFEST, manifest);
     digest
@@ -70,23 +70,45 @@ async fn by_tag_by_digest_and_of_both_kinds() {
 }
 
 #[tokio::test]
+async fn by_sha512() {
+    let registry = Registry::start().await;
+    let config = config("v1");
+    let config_name = Algorithm::Sha512.digest(&config);
+    let mut document: Value = serde_json::from_str(&manifest(&config, false)).unwrap();
+    document["config"]["digest"] = config_name.to_string().into();
+    registry.forge(config_name, config.clone());
+    let name = Algorithm::Sha512.digest(document.to_string().as_bytes());
+    registry.document(&name.to_string(), MANIFEST, document.to_string());
+    let index = json!({"schemaVersion": 2, "manifests": [{"mediaType": MANIFEST, "digest": name, "size": 1,
+        "platform": {"os": "linux", "architecture": "amd64"}}]});
+    registry.document("v1", INDEX, index.to_string());
+    for asked in ["app:v1".to_owned(), format!("app@{name}")] {
+        let image = pull(&registry, &client(), &asked).await.unwrap();
+        assert_eq!((image.manifest_digest, image.config_digest), (name, config_name));
+    }
+    registry.forge(config_name, "{}");
+    let error = pull(&registry, &client(), "app:v1").await.unwrap_err();
+    assert!(error.to_string().contains("its digest is sha512:"), "{error}");
+}
+
+#[tokio::test]
 async fn picks_the_platform_from_an_index() {
     let registry = Registry::start().await;
     let amd64 = put(&registry, "amd64", false);
-    let entry = |digest: Digest, architecture: &str| json!({"mediaType": MANIFEST, "digest": digest, "size": 1, "platform": {"os": "linux", "architecture": architecture}});
+    let entry = |digest: ObjectDigest, architecture: &str| json!({"mediaType": MANIFEST, "digest": digest, "size": 1, "platform": {"os": "linux", "architecture": architecture}});
     let index = |entries: Vec<Value>| json!({"schemaVersion": 2, "manifests": entries}).to_string();
-    let inner = index(vec![entry(Digest::of(b"arm"), "arm64"), entry(amd64, "amd64")]);
+    let inner = index(vec![entry(ObjectDigest::of(b"arm"), "arm64"), entry(amd64, "amd64")]);
     registry.document("multi", INDEX, inner.clone());
     let image = pull(&registry, &client(), "app:multi").await.unwrap();
     assert_eq!(image.manifest_digest, amd64);
 
     // An index in an index is followed, an endless row of them is not.
-    let digest = Digest::of(inner.as_bytes());
+    let digest = ObjectDigest::of(inner.as_bytes());
     registry.document(&digest.to_string(), INDEX, inner);
     registry.document("nested", INDEX, index(vec![json!({"mediaType": INDEX, "digest": digest, "size": 1})]));
     assert_eq!(pull(&registry, &client(), "app:nested").await.unwrap().manifest_digest, amd64);
 
-    registry.document("arm", INDEX, index(vec![entry(Digest::of(b"arm"), "arm64")]));
+    registry.document("arm", INDEX, index(vec![entry(ObjectDigest::of(b"arm"), "arm64")]));
     let error = pull(&registry, &client(), "app:arm").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(
@@ -99,7 +121,7 @@ async fn picks_the_platform_from_an_index() {
 async fn altered_documents_are_refused() {
     let registry = Registry::start().await;
     let digest = put(&registry, "v1", false);
-    registry.forge(Digest::of(&config("v1")), "{}");
+    registry.forge(ObjectDigest::of(&config("v1")), "{}");
     let error = pull(&registry, &client(), "app:v1").await.unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("its digest is"), "{error}");
 

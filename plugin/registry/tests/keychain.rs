@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::{Blob, Client, ClientOptions, ErrorKind, RegistryError};
 use registry::{Access, Quirk, Registry, options};
 use serde_json::json;
@@ -36,7 +36,7 @@ fn script(path: &Path, text: &str) {
 struct Setup {
     registry: Registry,
     directory: tempfile::TempDir,
-    digest: Digest,
+    digest: ObjectDigest,
 }
 
 impl Setup {

@@ -6,7 +6,7 @@ mod registry;
 
 use std::collections::BTreeMap;
 
-use chunked_core::{ByteRange, Causes, Digest};
+use chunked_core::{ByteRange, Causes, ObjectDigest};
 use chunked_registry::{Client, ClientOptions, Platform, RegistryError};
 use registry::{Access, Quirk, Registry, options};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ async fn image(client: &Client, registry: &Registry, name: &str) -> RegistryErro
     client.pull_image(&registry.reference(name), &platform).await.unwrap_err()
 }
 
-async fn blob(client: &Client, registry: &Registry, digest: Digest) -> RegistryError {
+async fn blob(client: &Client, registry: &Registry, digest: ObjectDigest) -> RegistryError {
     let blob = client.blob(&registry.reference("team/app"), digest, 5000);
     let mut body = match blob.get(ByteRange { start: 10, end: 4000 }).await {
         Ok(body) => body,
@@ -96,24 +96,24 @@ async fn blob(client: &Client, registry: &Registry, digest: Digest) -> RegistryE
 
 /// Documents that make no image, by what is wrong with them.
 fn documents() -> Vec<(&'static str, Value)> {
-    let d = |name: &str| json!({"digest": Digest::of(name.as_bytes()), "size": 3, "mediaType": "x"});
-    let sha512 = format!("sha512:{}", "a".repeat(128));
+    let d = |name: &str| json!({"digest": ObjectDigest::of(name.as_bytes()), "size": 3, "mediaType": "x"});
+    let sha384 = format!("sha384:{}", "a".repeat(96));
     vec![
         ("text", json!("x")),
         ("neither", json!({"schemaVersion": 2})),
         ("old", json!({"schemaVersion": 1})),
         ("both", json!({"manifests": [], "config": d("c")})),
         ("artifact", json!({"config": d("c"), "layers": [], "artifactType": "application/spdx+json"})),
-        ("sha512", json!({"config": {"digest": sha512, "size": 3}})),
+        ("sha384", json!({"config": {"digest": sha384, "size": 3}})),
         (
             "platform",
-            json!({"manifests": [{"digest": Digest::of(b"a"), "size": 1, "mediaType": MANIFEST,
+            json!({"manifests": [{"digest": ObjectDigest::of(b"a"), "size": 1, "mediaType": MANIFEST,
             "platform": {"os": "linux", "architecture": "s390x"}}]}),
         ),
         ("empty", json!({"manifests": []})),
         (
             "no-config",
-            json!({"config": {"digest": Digest::of(b"gone"), "size": 3,
+            json!({"config": {"digest": ObjectDigest::of(b"gone"), "size": 3,
             "mediaType": "application/vnd.oci.image.config.v1+json"}, "layers": []}),
         ),
     ]

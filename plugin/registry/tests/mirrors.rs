@@ -4,7 +4,7 @@
 #[path = "support/registry.rs"]
 mod registry;
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, Digest, ObjectDigest};
 use chunked_registry::{Blob, Client, ClientOptions, ErrorKind, Platform, RegistryError};
 use registry::{Access, Quirk, Registry, options};
 use serde_json::json;
@@ -164,7 +164,7 @@ async fn the_registrys_own_answer_counts_most() {
     let client = setup.client();
     setup.blob(&client);
     setup.mirrors[0].script(|_, _| Quirk::Status(500));
-    let missing = Digest::of(b"missing");
+    let missing = ObjectDigest::of(b"missing");
     let blob = client.blob(&setup.upstream.reference("team/app"), missing, 10);
     setup.mirrors[0].forge(missing, "x");
     let error = blob.get_all().await.unwrap_err();
@@ -180,7 +180,7 @@ async fn what_a_mirror_said_is_told_also_when_it_is_not_asked_again() {
     let setup = Setup::new(1).await;
     let client = setup.client();
     setup.mirrors[0].access(Access::Never);
-    let blob = client.blob(&setup.upstream.reference("team/app"), Digest::of(b"missing"), 10);
+    let blob = client.blob(&setup.upstream.reference("team/app"), ObjectDigest::of(b"missing"), 10);
     let mirror = setup.mirrors[0].reference("x").host;
     for _ in 0..3 {
         let text = blob.get_all().await.unwrap_err().to_string();
@@ -231,16 +231,16 @@ async fn credentials_and_headers_go_to_their_own_host_only() {
     assert!(seen[0].authorization.is_none() && !seen[0].headers.contains_key("x-key"));
 }
 
-fn put(registry: &Registry, tag: &str) -> Digest {
+fn put(registry: &Registry, tag: &str) -> ObjectDigest {
     let config = json!({"rootfs": {"diff_ids": [Digest::of(b"diff")]}}).to_string();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(config.as_bytes()), "size": config.len()},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": Digest::of(b"layer"), "size": 5}],
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": ObjectDigest::of(config.as_bytes()), "size": config.len()},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": ObjectDigest::of(b"layer"), "size": 5}],
     });
     let manifest = manifest.to_string();
     registry.blob(config);
-    let digest = Digest::of(manifest.as_bytes());
+    let digest = ObjectDigest::of(manifest.as_bytes());
     let kind = "application/vnd.oci.image.manifest.v1+json";
     registry.document(tag, kind, manifest.clone());
     registry.document(&digest.to_string(), kind, manifest);
@@ -277,7 +277,7 @@ async fn wrong_documents_of_a_mirror_come_from_the_registry() {
     let kind = "application/vnd.oci.image.manifest.v1+json";
     setup.mirrors[0].document(&digest.to_string(), kind, r#"{"schemaVersion": 2}"#);
     let config = json!({"rootfs": {"diff_ids": [Digest::of(b"diff")]}}).to_string();
-    setup.mirrors[0].forge(Digest::of(config.as_bytes()), "{}");
+    setup.mirrors[0].forge(ObjectDigest::of(config.as_bytes()), "{}");
     let client = setup.client();
     let platform = Platform::new("linux", "amd64", None);
     let image =

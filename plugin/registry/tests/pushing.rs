@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{Method, header};
 use bytes::Bytes;
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::{Content, ErrorKind, RegistryError};
 use receiver::{Act, Receiver};
 use registry::client;
@@ -31,7 +31,7 @@ fn file(bytes: &[u8]) -> Content {
 
 async fn push(registry: &Receiver, content: Content, bytes: &[u8]) -> Result<u64, RegistryError> {
     let sent = Arc::new(AtomicU64::new(0));
-    let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+    let (digest, size) = (ObjectDigest::of(bytes), bytes.len() as u64);
     client().push_blob(&registry.reference("team/app"), &digest, size, content, &sent).await?;
     assert_eq!(registry.blob("team/app", &digest).as_deref(), Some(bytes));
     Ok(sent.load(Ordering::Relaxed))
@@ -43,7 +43,7 @@ async fn a_blob_in_one_request_from_a_file_and_from_memory() {
         let registry = Receiver::start().await;
         let bytes = blob(size);
         let reference = registry.reference("team/app");
-        let digest = Digest::of(&bytes);
+        let digest = ObjectDigest::of(&bytes);
         assert!(!client().has_blob(&reference, &digest, size as u64).await.unwrap());
         assert_eq!(push(&registry, file(&bytes), &bytes).await.unwrap(), size as u64);
         assert!(client().has_blob(&reference, &digest, size as u64).await.unwrap());
@@ -158,7 +158,7 @@ async fn credentials_stay_with_the_registry() {
     registry.uploads_at(&storage.url());
     let bytes = blob(1000);
     let sent = Arc::default();
-    let digest = Digest::of(&bytes);
+    let digest = ObjectDigest::of(&bytes);
     let reference = registry.reference("team/app");
     client().push_blob(&reference, &digest, 1000, file(&bytes), &sent).await.unwrap();
     assert_eq!(storage.blob("team/app", &digest).as_deref(), Some(&*bytes));
@@ -179,7 +179,7 @@ async fn wrong_bytes_and_denials_are_told() {
     let registry = Receiver::start().await;
     let sent = Arc::default();
     let reference = registry.reference("team/app");
-    let other = Digest::of(b"other");
+    let other = ObjectDigest::of(b"other");
     let error =
         client().push_blob(&reference, &other, 3, Bytes::from("abc").into(), &sent).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -205,7 +205,7 @@ async fn manifests_and_their_referrers() {
     assert!(odd.to_string().contains("neither layers nor manifests"), "{odd}");
     let missing = client.document(&reference, "v2").await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
-    let subject = Digest::of(b"{}");
+    let subject = ObjectDigest::of(b"{}");
     assert_eq!(client.referrers(&reference, &subject).await.unwrap(), None);
     registry.with_referrers();
     let manifest = format!(r#"{{"subject": {{"digest": "{subject}"}}}}"#);
@@ -226,7 +226,7 @@ fn entries(pages: &[Vec<u8>]) -> Vec<String> {
 async fn every_page_of_a_list_of_referrers() {
     let registry = Receiver::start().await;
     let reference = registry.reference("team/app");
-    let subject = Digest::of(b"{}");
+    let subject = ObjectDigest::of(b"{}");
     let mut all: Vec<String> = (0..7)
         .map(|n| {
             let manifest = format!(r#"{{"n": {n}, "subject": {{"digest": "{subject}"}}}}"#);
@@ -266,7 +266,7 @@ async fn every_page_of_a_list_of_referrers() {
 async fn a_list_of_referrers_without_end_ends() {
     let registry = Receiver::start().await;
     let reference = registry.reference("team/app");
-    let subject = Digest::of(b"{}");
+    let subject = ObjectDigest::of(b"{}");
     for n in 0..3 {
         let manifest = format!(r#"{{"n": {n}, "subject": {{"digest": "{subject}"}}}}"#);
         registry.put_manifest("team/app", &format!("x{n}"), "m", manifest);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use chunked_store::{ChainLayer, LayerPin};
 
 use crate::cause::Cause;
@@ -32,7 +32,7 @@ pub struct RemoteError {
     /// The image it is about, if one was found.
     pub image: Option<String>,
     /// The layer's blob, if an image was found.
-    pub layer: Option<Digest>,
+    pub layer: Option<ObjectDigest>,
     /// What happened, with what led to it.
     pub text: String,
     /// A lower layer of the same image failed for this reason a moment ago, and this one was not tried.

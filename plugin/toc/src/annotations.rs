@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chunked_core::media::is_bare_tar;
 use chunked_core::{ByteRange, Digest, labels};
 
 use crate::limits;
@@ -50,7 +51,17 @@ impl Annotations {
     }
 }
 
-/// Sorts a layer by its `annotations`; `blob_size` is the layer descriptor's size in bytes.
+/// Sorts a layer of an image: as [`classify`], but a media type that makes its bytes a tar goes before the annotations.
+pub fn classify_layer(media_type: &str, annotations: &BTreeMap<String, String>, blob_size: u64) -> Format {
+    match classify(annotations, blob_size) {
+        Format::ZstdChunked(_) if is_bare_tar(media_type) => {
+            Format::Plain { reason: Some("its media type is that of an uncompressed layer".to_owned()) }
+        }
+        format => format,
+    }
+}
+
+/// Sorts a blob by its `annotations`; `blob_size` is the layer descriptor's size in bytes.
 ///
 /// Never an error: whatever is odd about the annotations, the whole blob can still be pulled and proven by
 /// its digest and DiffID, so everything but a sound current layer is [`Format::Plain`] with a reason.

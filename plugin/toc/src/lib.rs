@@ -49,7 +49,7 @@ mod schema;
 mod tar_split;
 mod toc;
 
-pub use annotations::{Annotations, Format, classify};
+pub use annotations::{Annotations, Format, classify, classify_layer};
 pub use cursor::FileCursor;
 pub use error::{EntryError, ErrorKind, SplitError, TocError};
 pub use footer::{Footer, FooterKind, footer};

@@ -98,6 +98,6 @@ fn print(report: &Report) {
 }
 
 /// The first digits of a digest.
-pub(crate) fn short(digest: &chunked_core::Digest) -> String {
+pub(crate) fn short(digest: &chunked_core::ObjectDigest) -> String {
     digest.to_hex().chars().take(12).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chunked_core::labels;
-use chunked_engine::{Engine, LayerReport, Mode};
+use chunked_engine::{Engine, EngineError, LayerReport, Mode};
 use chunked_registry::{Client, Image, Platform, Reference};
 use chunked_store::{Adoption, Kind, NewSnapshot, Store};
 use serde::Serialize;
@@ -58,12 +58,28 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
     let client = Client::new(settings::client(&settings))?;
     let store = Arc::new(Store::open_with(&settings.root, settings::store(&settings))?);
     let cleaner = store.start_cleaner()?;
-    let engine = Engine::new(store, client.clone(), settings::engine(&settings))?;
-    let work = pull(&engine, &client, &reference, &platform, command.to.as_deref(), started);
-    let report = tokio::select! {
-        report = work => report?,
-        () = progress::show(engine.clone()), if !command.json => anyhow::bail!("the progress display ended"),
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; what is complete stays in the store"),
+    let (mut options, mut raised) = (settings::engine(&settings), false);
+    let report = loop {
+        let engine = Engine::new(Arc::clone(&store), client.clone(), options.clone())?;
+        let work = pull(&engine, &client, &reference, &platform, command.to.as_deref(), started);
+        let done = tokio::select! {
+            report = work => report,
+            () = progress::show(engine.clone()), if !command.json => anyhow::bail!("the progress display ended"),
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; what is complete stays in the store"),
+        };
+        match done.as_ref().err().and_then(lacking) {
+            // Nobody takes the pull over, as containerd does for the daemon.
+            Some(bytes) if !raised => {
+                tracing::info!(
+                    bytes,
+                    "pulling again: a layer needs more memory at once than [pull] memory gives it"
+                );
+                // An eighth is kept for layers that are yet to come.
+                options.memory = options.memory.saturating_add(bytes / 7 * 8);
+                raised = true;
+            }
+            _ => break done?,
+        }
     };
     tokio::task::spawn_blocking(move || drop(cleaner)).await?;
     if command.json {
@@ -72,6 +88,11 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
         print(&report, command.to.as_deref());
     }
     Ok(())
+}
+
+/// Bytes of memory that a layer needs at once and may not have.
+fn lacking(error: &anyhow::Error) -> Option<u64> {
+    error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()?.lacks_memory())
 }
 
 async fn pull(

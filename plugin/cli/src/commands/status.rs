@@ -86,7 +86,7 @@ pub(crate) async fn run(command: StoreAccess) -> Result<()> {
     for job in jobs {
         println!(
             "  {}  {:>11} of {:>11}  {}",
-            job.blob.chars().skip("sha256:".len()).take(12).collect::<String>(),
+            job.blob.chars().skip_while(|c| *c != ':').skip(1).take(12).collect::<String>(),
             indicatif::HumanBytes(job.fetched_bytes).to_string(),
             indicatif::HumanBytes(job.planned_bytes).to_string(),
             phase(job.phase())

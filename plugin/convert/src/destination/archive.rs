@@ -47,12 +47,13 @@ impl ArchiveDestination {
 }
 
 fn pack(directory: &Path, to: &Path) -> std::io::Result<()> {
-    let blobs = directory.join("blobs/sha256");
+    // Algorithms, then blobs.
+    let mut directories = listed(directory, "blobs")?;
     let mut names = Vec::new();
-    for blob in fs::read_dir(&blobs)? {
-        names.push(format!("blobs/sha256/{}", blob?.file_name().to_string_lossy()));
+    for algorithm in &directories {
+        names.extend(listed(directory, algorithm)?);
     }
-    names.sort_unstable();
+    directories.insert(0, "blobs".to_owned());
     let mut builder = tar::Builder::new(BufWriter::with_capacity(1 << 20, File::create(to)?));
     let header = |kind, mode, size| {
         let mut header = tar::Header::new_ustar();
@@ -62,7 +63,8 @@ fn pack(directory: &Path, to: &Path) -> std::io::Result<()> {
         header.set_mtime(0);
         header
     };
-    for name in ["blobs/", "blobs/sha256/"] {
+    for name in directories {
+        let name = format!("{name}/");
         builder.append_data(&mut header(tar::EntryType::Directory, 0o755, 0), name, std::io::empty())?;
     }
     for name in names.iter().map(String::as_str).chain(["index.json", "oci-layout"]) {
@@ -75,6 +77,15 @@ fn pack(directory: &Path, to: &Path) -> std::io::Result<()> {
     }
     let writer = builder.into_inner()?;
     writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Paths of what is in the directory `name` of the layout `root`, in order.
+fn listed(root: &Path, name: &str) -> std::io::Result<Vec<String>> {
+    let paths = fs::read_dir(root.join(name))?
+        .map(|entry| Ok(format!("{name}/{}", entry?.file_name().to_string_lossy())));
+    let mut paths = paths.collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 fn large(size: u64) -> tar::Header {

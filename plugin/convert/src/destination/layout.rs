@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use chunked_core::Digest;
+use chunked_core::{Algorithm, ObjectDigest};
 use parking::Lock;
 use serde_json::json;
 
@@ -38,7 +38,9 @@ impl LayoutDestination {
         let layout = Self { directory, tag };
         let blobs = layout.path("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(ConvertError::file(&blobs))?;
-        leftovers::clear_parts(&blobs);
+        for algorithm in Algorithm::ALL {
+            leftovers::clear_parts(&layout.path("blobs").join(algorithm.name()));
+        }
         leftovers::clear_parts(&layout.directory);
         if !marker.exists() {
             layout.replace("oci-layout", json!({"imageLayoutVersion": VERSION}).to_string().as_bytes())?;
@@ -55,11 +57,16 @@ impl LayoutDestination {
     }
 
     /// True when a blob of this digest and length is there.
-    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+    pub(crate) fn has(&self, digest: &ObjectDigest, size: u64) -> bool {
         fs::metadata(self.path(&blob_path(digest))).is_ok_and(|meta| meta.is_file() && meta.len() == size)
     }
 
-    pub(crate) fn put_file(&self, digest: &Digest, size: u64, mut file: File) -> Result<(), ConvertError> {
+    pub(crate) fn put_file(
+        &self,
+        digest: &ObjectDigest,
+        size: u64,
+        mut file: File,
+    ) -> Result<(), ConvertError> {
         let name = blob_path(digest);
         let path = self.path(&name);
         file.rewind().map_err(ConvertError::file(&path))?;
@@ -69,7 +76,7 @@ impl LayoutDestination {
         })
     }
 
-    pub(crate) fn put_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ConvertError> {
+    pub(crate) fn put_bytes(&self, digest: &ObjectDigest, bytes: &[u8]) -> Result<(), ConvertError> {
         if self.has(digest, bytes.len() as u64) { Ok(()) } else { self.replace(&blob_path(digest), bytes) }
     }
 
@@ -81,7 +88,8 @@ impl LayoutDestination {
     fn write(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ConvertError> {
         let path = self.path(name);
         let directory = path.parent().unwrap_or(&self.directory);
-        let written = leftovers::part_in(directory).and_then(|mut part| {
+        let made = fs::create_dir_all(directory);
+        let written = made.and_then(|()| leftovers::part_in(directory)).and_then(|mut part| {
             fill(part.as_file_mut())?;
             // Temporary files are for their owner alone; layouts are for everybody.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -157,17 +165,17 @@ mod tests {
     fn names_replace_and_others_stay() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new");
-        let names = |path: &Path| -> Vec<(Option<String>, Digest)> {
+        let names = |path: &Path| -> Vec<(Option<String>, ObjectDigest)> {
             let index = Index::parse(&fs::read(path.join("index.json")).unwrap()).unwrap();
             index.manifests.iter().map(|d| (d.annotations.get(REF_NAME).cloned(), d.digest)).collect()
         };
         for (tag, content) in [(Some("a"), "1"), (None, "2"), (Some("b"), "3"), (Some("a"), "4"), (None, "5")]
         {
             let layout = LayoutDestination::open(path.clone(), tag.map(str::to_owned)).unwrap();
-            layout.put_bytes(&Digest::of(content.as_bytes()), content.as_bytes()).unwrap();
+            layout.put_bytes(&ObjectDigest::of(content.as_bytes()), content.as_bytes()).unwrap();
             layout.name(Descriptor::of(media::MANIFEST, content.as_bytes())).unwrap();
         }
-        let digest = |content: &str| Digest::of(content.as_bytes());
+        let digest = |content: &str| ObjectDigest::of(content.as_bytes());
         assert_eq!(
             names(&path),
             [(Some("b".into()), digest("3")), (Some("a".into()), digest("4")), (None, digest("5"))]

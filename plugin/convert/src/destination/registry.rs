@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::{Client, ErrorKind, Reference};
 
 use crate::document::{Descriptor, Document, Index, Parsed};
@@ -19,11 +19,11 @@ pub(crate) struct RegistryDestination {
 }
 
 impl RegistryDestination {
-    pub(crate) async fn has(&self, digest: &Digest, size: u64) -> Result<bool, ConvertError> {
+    pub(crate) async fn has(&self, digest: &ObjectDigest, size: u64) -> Result<bool, ConvertError> {
         Ok(self.client.has_blob(&self.reference, digest, size).await?)
     }
 
-    pub(crate) async fn mount(&self, from: &Reference, digest: &Digest) -> Result<bool, ConvertError> {
+    pub(crate) async fn mount(&self, from: &Reference, digest: &ObjectDigest) -> Result<bool, ConvertError> {
         let Reference { host, repository, .. } = &self.reference;
         if from.host != *host || from.repository == *repository {
             return Ok(false);
@@ -33,7 +33,7 @@ impl RegistryDestination {
 
     pub(crate) async fn put_file(
         &self,
-        digest: &Digest,
+        digest: &ObjectDigest,
         size: u64,
         file: File,
         sent: &Arc<AtomicU64>,
@@ -41,7 +41,7 @@ impl RegistryDestination {
         Ok(self.client.push_blob(&self.reference, digest, size, Arc::new(file).into(), sent).await?)
     }
 
-    pub(crate) async fn put_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ConvertError> {
+    pub(crate) async fn put_bytes(&self, digest: &ObjectDigest, bytes: &[u8]) -> Result<(), ConvertError> {
         let content = bytes::Bytes::copy_from_slice(bytes).into();
         let size = bytes.len() as u64;
         Ok(self.client.push_blob(&self.reference, digest, size, content, &Arc::default()).await?)
@@ -62,7 +62,7 @@ impl RegistryDestination {
     /// written by clients (distribution spec, "Referrers Tag Schema").
     pub(crate) async fn list_referrer(
         &self,
-        subject: &Digest,
+        subject: &ObjectDigest,
         descriptor: &Descriptor,
         tag: Option<&str>,
         document: &Document,

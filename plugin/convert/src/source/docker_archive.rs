@@ -6,7 +6,7 @@
 use std::io::Read;
 
 use chunked_compression::{Compression, PEEK};
-use chunked_core::{ByteRange, Digest, Hasher};
+use chunked_core::{ByteRange, Hasher, ObjectDigest};
 use serde::Deserialize;
 use serde_json::Map;
 
@@ -26,7 +26,7 @@ pub(crate) struct DockerArchive {
     pub(crate) manifest: Document,
     config: Vec<u8>,
     /// Names of the layers' files, in the manifest's order.
-    layers: Vec<(Digest, String)>,
+    layers: Vec<(ObjectDigest, String)>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ impl DockerArchive {
             let start = stretch.range(ByteRange { start: 0, end: size.min(PEEK as u64) }).map_err(failed)?;
             let (media_type, digest) = match Compression::detect(&start) {
                 // Uncompressed, so its digest is the DiffID: whether it is true is found out when it is read.
-                Compression::Tar => (media::LAYER_TAR, *diff_id),
+                Compression::Tar => (media::LAYER_TAR, (*diff_id).into()),
                 compression => {
                     let media_type = match compression {
                         Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -98,18 +98,23 @@ impl DockerArchive {
         &self.config
     }
 
+    /// The image ID, by which an image without a manifest is known.
+    pub(crate) fn config_digest(&self) -> ObjectDigest {
+        ObjectDigest::of(&self.config)
+    }
+
     /// A reader over a layer's file.
-    pub(crate) fn blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, ConvertError> {
+    pub(crate) fn blob(&self, digest: &ObjectDigest) -> Result<Box<dyn Read + Send>, ConvertError> {
         Ok(Box::new(self.stretch(digest)?))
     }
 
     /// Bytes of a layer's file, of a range that the caller has bounded.
-    pub(crate) fn range(&self, digest: &Digest, range: ByteRange) -> Result<Vec<u8>, ConvertError> {
+    pub(crate) fn range(&self, digest: &ObjectDigest, range: ByteRange) -> Result<Vec<u8>, ConvertError> {
         let bytes = self.stretch(digest)?.range(range);
         bytes.map_err(|error| ConvertError::place(self.files.place(), format!("blob {digest}: {error}")))
     }
 
-    fn stretch(&self, digest: &Digest) -> Result<super::files::Stretch, ConvertError> {
+    fn stretch(&self, digest: &ObjectDigest) -> Result<super::files::Stretch, ConvertError> {
         let missing = || ConvertError::place(self.files.place(), format!("blob {digest} is missing from it"));
         let (_, file) = self.layers.iter().find(|(layer, _)| layer == digest).ok_or_else(missing)?;
         Ok(self.files.open(file)?.ok_or_else(missing)?.0)
@@ -143,14 +148,14 @@ fn same(saved: &str, wanted: &str) -> bool {
     saved == wanted || matches!((full(saved), full(wanted)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn hash(reader: &mut impl Read) -> std::io::Result<Digest> {
+fn hash(reader: &mut impl Read) -> std::io::Result<ObjectDigest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; BUFFER];
     loop {
         let n = reader.read(&mut buffer)?;
         match buffer.get(..n) {
             Some(bytes) if n > 0 => hasher.update(bytes),
-            _ => return Ok(hasher.finish()),
+            _ => return Ok(hasher.finish().into()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An OCI image layout, in a directory or a tar (OCI image-spec, image-layout.md).
 
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::Read;
@@ -35,8 +35,8 @@ fn named(descriptor: &Descriptor) -> Option<&str> {
 }
 
 /// Where a blob lies in a layout.
-pub(crate) fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.to_hex())
+pub(crate) fn blob_path(digest: &ObjectDigest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.to_hex())
 }
 
 impl Layout {
@@ -74,7 +74,7 @@ impl Layout {
                     if names.is_empty() { "images without names".to_owned() } else { names.join(", ") };
                 let reason = match &self.tag {
                     _ if found.is_empty() && !self.index.others.is_empty() => {
-                        "its images are named by other digests than sha256, which are not supported"
+                        "its images are named by other digests than sha256 and sha512, which are not supported"
                             .to_owned()
                     }
                     Some(tag) if found.is_empty() => format!("it has no image {tag:?}; there is: {names}"),
@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// Manifests that its index lists itself, which is where a layout keeps them, and whose `subject` is `subject`.
-    pub(crate) fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
+    pub(crate) fn referrers(&self, subject: &ObjectDigest) -> Result<Vec<Referrer>, ConvertError> {
         let mut found = Vec::new();
         for descriptor in self.index.manifests.iter().take(referrers::MAX) {
             if descriptor.digest == *subject {
@@ -107,33 +107,33 @@ impl Layout {
     }
 
     /// A document, whatever its bytes are.
-    pub(crate) fn document(&self, digest: &Digest) -> Result<Vec<u8>, ConvertError> {
+    pub(crate) fn document(&self, digest: &ObjectDigest) -> Result<Vec<u8>, ConvertError> {
         self.files.read(&blob_path(digest))?.ok_or_else(|| self.missing(digest))
     }
 
     /// A reader over a blob.
-    pub(crate) fn blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, ConvertError> {
+    pub(crate) fn blob(&self, digest: &ObjectDigest) -> Result<Box<dyn Read + Send>, ConvertError> {
         let (stretch, _) = self.files.open(&blob_path(digest))?.ok_or_else(|| self.missing(digest))?;
         Ok(Box::new(stretch))
     }
 
     /// Bytes of a blob, of a range that the caller has bounded.
-    pub(crate) fn range(&self, digest: &Digest, range: ByteRange) -> Result<Vec<u8>, ConvertError> {
+    pub(crate) fn range(&self, digest: &ObjectDigest, range: ByteRange) -> Result<Vec<u8>, ConvertError> {
         let (stretch, _) = self.files.open(&blob_path(digest))?.ok_or_else(|| self.missing(digest))?;
         let bytes = stretch.range(range);
         bytes.map_err(|error| ConvertError::place(self.files.place(), format!("blob {digest}: {error}")))
     }
 
-    fn missing(&self, digest: &Digest) -> ConvertError {
+    fn missing(&self, digest: &ObjectDigest) -> ConvertError {
         ConvertError::place(self.files.place(), format!("blob {digest} is missing from it"))
     }
 }
 
 /// The document in `bytes`, which must have `expected` as digest.
-pub(crate) fn proven(bytes: Vec<u8>, expected: &Digest) -> Result<Document, ConvertError> {
-    let found = Digest::of(&bytes);
+pub(crate) fn proven(bytes: Vec<u8>, expected: &ObjectDigest) -> Result<Document, ConvertError> {
+    let found = expected.algorithm().digest(&bytes);
     if found != *expected {
         return Err(ConvertError::Digest { what: "manifest", expected: *expected, found });
     }
-    Document::parse(bytes).map_err(ConvertError::document("manifest", found))
+    Document::named(found, bytes).map_err(ConvertError::document("manifest", found))
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_fetch::{FetchError, FetchOptions, Segments};
 use chunked_registry::{Client, ErrorKind, Reference};
 
@@ -24,7 +24,7 @@ impl RegistrySource {
         Ok(self.client.document(&self.reference, &name).await?)
     }
 
-    pub(crate) async fn document(&self, digest: &Digest) -> Result<Document, ConvertError> {
+    pub(crate) async fn document(&self, digest: &ObjectDigest) -> Result<Document, ConvertError> {
         Ok(self.client.document(&self.reference, &digest.to_string()).await?)
     }
 
@@ -55,7 +55,7 @@ impl RegistrySource {
     }
 
     /// What refers to `subject`: by the referrers API, or the tag schema of registries without it, and by cosign's tags.
-    pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, ConvertError> {
+    pub(crate) async fn referrers(&self, subject: &ObjectDigest) -> Result<Vec<Referrer>, ConvertError> {
         let schema = tag(subject);
         let mut found = Vec::new();
         let pages = match self.client.referrers(&self.reference, subject).await? {
@@ -100,7 +100,7 @@ impl RegistrySource {
 /// The bytes of a blob as they come.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    blob: Digest,
+    blob: ObjectDigest,
     segments: Segments,
     rest: Bytes,
     failure: Option<FetchError>,

@@ -5,7 +5,7 @@ fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(host, repositories)| (key(host), (*repositories).to_owned())).collect()
 }
 
-fn record(name: &str, target: Digest) -> Record {
+fn record(name: &str, target: ObjectDigest) -> Record {
     Record { name: name.parse().unwrap(), target }
 }
 
@@ -13,9 +13,9 @@ fn record(name: &str, target: Digest) -> Record {
 fn chosen(from: &[(&str, &str)], image_ref: Option<&str>, records: &[Record], known: &[&str]) -> Vec<String> {
     let hints = Hints { manifest: None, image: image_ref.map(|name| name.parse().unwrap()) };
     let known_hosts: Vec<String> = known.iter().map(|host| (*host).to_owned()).collect();
-    let indexes = [Digest::of(b"index")];
+    let indexes = [ObjectDigest::of(b"index")];
     let names = Names { hints: &hints, records, known_hosts: &known_hosts, indexes: &indexes };
-    let manifest = Digest::of(b"manifest");
+    let manifest = ObjectDigest::of(b"manifest");
     let places = references(&manifest, &origins(&labels(from)), &names);
     assert!(places.iter().all(|p| p.reference.digest == Some(manifest) && p.reference.tag.is_none()));
     // What a name vouches for comes first.
@@ -51,7 +51,7 @@ fn a_name_that_is_no_origin_is_ignored() {
     for forged in ["evil.example/team/app:v1", "r.example/other/app:v1", "r.example.evil/team/app"] {
         assert_eq!(chosen(&from, Some(forged), &[], &[]), ["r.example/team/app"], "{forged}");
     }
-    let evil = record("evil.example/team/app:v1", Digest::of(b"manifest"));
+    let evil = record("evil.example/team/app:v1", ObjectDigest::of(b"manifest"));
     assert_eq!(chosen(&from, None, &[evil], &["evil.example:1"]), ["r.example/team/app"]);
     assert_eq!(chosen(&[], Some("r.example/team/app"), &[], &["r.example:1"]), [""; 0]);
 }
@@ -60,9 +60,9 @@ fn a_name_that_is_no_origin_is_ignored() {
 fn records_rank_by_how_close_they_are() {
     let from = [("a.example", "one,two"), ("b.example", "three")];
     let records = [
-        record("b.example:1/other:v1", Digest::of(b"another")),
-        record("a.example:2/one:v1", Digest::of(b"another")),
-        record("a.example:3/two:v1", Digest::of(b"index")),
+        record("b.example:1/other:v1", ObjectDigest::of(b"another")),
+        record("a.example:2/one:v1", ObjectDigest::of(b"another")),
+        record("a.example:3/two:v1", ObjectDigest::of(b"index")),
     ];
     let got = chosen(&from, None, &records, &["b.example:9"]);
     assert_eq!(got, ["a.example:3/two", "a.example:2/one", "b.example:9/three"], "configured, not guessed");
@@ -73,7 +73,7 @@ fn records_rank_by_how_close_they_are() {
 /// For each origin the kinds of names that are there, and the servers that are asked.
 #[test]
 fn only_servers_that_something_names_are_asked() {
-    let (this, another) = (Digest::of(b"index"), Digest::of(b"another"));
+    let (this, another) = (ObjectDigest::of(b"index"), ObjectDigest::of(b"another"));
     for (host, hint, records, known, asked) in [
         ("10.0.0.1", None, &[][..], &[][..], &[][..]),
         ("registry", None, &[], &[], &[]),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use chunked_core::{Digest, labels};
+use chunked_core::{Digest, ObjectDigest, labels};
 use chunked_proto::containerd::services::content::v1::content_server::{Content, ContentServer};
 use chunked_proto::containerd::services::content::v1::{
     Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse, ReadContentRequest,
@@ -37,9 +37,9 @@ pub struct StoredBlob {
 
 #[derive(Debug, Default)]
 pub struct Stored {
-    pub blobs: BTreeMap<(String, Digest), StoredBlob>,
+    pub blobs: BTreeMap<(String, ObjectDigest), StoredBlob>,
     /// Namespace, name, target.
-    pub images: Vec<(String, String, Digest)>,
+    pub images: Vec<(String, String, ObjectDigest)>,
     /// Answer nothing at all.
     pub stuck: bool,
 }
@@ -95,19 +95,19 @@ impl Fake {
         bytes: &[u8],
         labels: &[(String, String)],
         changed: SystemTime,
-    ) -> Digest {
-        let digest = Digest::of(bytes);
+    ) -> ObjectDigest {
+        let digest = ObjectDigest::of(bytes);
         let labels = labels.iter().cloned().collect();
         let blob = StoredBlob { bytes: bytes.to_vec(), labels, changed };
         self.stored.lock().blobs.insert((namespace.to_owned(), digest), blob);
         digest
     }
 
-    pub fn name(&self, namespace: &str, name: &str, target: Digest) {
+    pub fn name(&self, namespace: &str, name: &str, target: ObjectDigest) {
         self.stored.lock().images.push((namespace.to_owned(), name.to_owned(), target));
     }
 
-    pub fn remove(&self, digest: &Digest) {
+    pub fn remove(&self, digest: &ObjectDigest) {
         self.stored.lock().blobs.retain(|(_, stored), _| stored != digest);
     }
 
@@ -121,7 +121,7 @@ impl Fake {
             })
             .collect();
         self.put(namespace, &image.config, &labels, changed);
-        labels.push((labels::GC_REF_CONFIG.to_owned(), Digest::of(&image.config).to_string()));
+        labels.push((labels::GC_REF_CONFIG.to_owned(), ObjectDigest::of(&image.config).to_string()));
         self.put(namespace, &image.manifest, &labels, changed);
     }
 }
@@ -135,8 +135,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    pub fn manifest_digest(&self) -> Digest {
-        Digest::of(&self.manifest)
+    pub fn manifest_digest(&self) -> ObjectDigest {
+        ObjectDigest::of(&self.manifest)
     }
 
     /// An image with one layer for each name; `salt` makes its blobs and its config differ from others'.
@@ -157,7 +157,7 @@ impl Documents {
             .map(|name| {
                 serde_json::json!({
                     "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd",
-                    "digest": Digest::of(format!("{name} {salt}").as_bytes()), "size": 1000,
+                    "digest": ObjectDigest::of(format!("{name} {salt}").as_bytes()), "size": 1000,
                 })
             })
             .collect();
@@ -166,7 +166,7 @@ impl Documents {
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {
                 "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": Digest::of(&config), "size": config.len(),
+                "digest": ObjectDigest::of(&config), "size": config.len(),
             },
             "layers": blobs,
         });
@@ -180,7 +180,7 @@ fn namespace_of<T>(request: &Request<T>) -> Result<String, Status> {
     name.map(str::to_owned).ok_or_else(|| Status::failed_precondition("namespace is required"))
 }
 
-fn info(digest: &Digest, blob: &StoredBlob) -> Info {
+fn info(digest: &ObjectDigest, blob: &StoredBlob) -> Info {
     let at = Some(prost_types::Timestamp::from(blob.changed));
     let size = i64::try_from(blob.bytes.len()).unwrap();
     Info { digest: digest.to_string(), size, created_at: at, updated_at: at, labels: blob.labels.clone() }
@@ -193,8 +193,8 @@ impl Service {
         }
     }
 
-    fn find(&self, namespace: String, digest: &str) -> Result<(Digest, StoredBlob), Status> {
-        let digest: Digest = digest.parse().map_err(|_| Status::invalid_argument("digest"))?;
+    fn find(&self, namespace: String, digest: &str) -> Result<(ObjectDigest, StoredBlob), Status> {
+        let digest: ObjectDigest = digest.parse().map_err(|_| Status::invalid_argument("digest"))?;
         let blob = self.stored.lock().blobs.get(&(namespace, digest)).cloned();
         blob.map(|blob| (digest, blob))
             .ok_or_else(|| Status::not_found(format!("content {digest}: not found")))

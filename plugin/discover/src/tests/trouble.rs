@@ -47,7 +47,7 @@ async fn a_stored_blob_is_read_by_ranges() {
     let content = fake.connect().content_of(K8S).unwrap();
     let size = bytes.len() as u64;
     assert!(content.find(digest, size - 1).await.unwrap().is_none(), "not the blob of the manifest");
-    assert!(content.find(Digest::of(b"absent"), 6).await.unwrap().is_none());
+    assert!(content.find(ObjectDigest::of(b"absent"), 6).await.unwrap().is_none());
     assert!(fake.connect().content_of("other").unwrap().find(digest, size).await.unwrap().is_none());
     let blob = content.find(digest, size).await.unwrap().unwrap();
     for (start, end) in [(0, size), (5, 6), (1 << 20, (2 << 20) + 7), (size - 1, size)] {
@@ -67,7 +67,8 @@ async fn altered_content_is_never_used() {
         let fake = Fake::start();
         let image = Documents::of(&["a", "b"], "");
         fake.pulled(K8S, &image, &[("docker.io", "library/app")], 10);
-        let altered = if part == "config" { Digest::of(&image.config) } else { image.manifest_digest() };
+        let altered =
+            if part == "config" { ObjectDigest::of(&image.config) } else { image.manifest_digest() };
         fake.stored.lock().blobs.get_mut(&(K8S.to_owned(), altered)).unwrap().bytes.push(b' ');
         let by_hint = hints(Some(image.manifest_digest()), None);
         for labels in [HashMap::new(), by_hint] {
@@ -90,7 +91,7 @@ async fn altered_content_of_another_image_stops_nothing() {
     fake.pulled(K8S, &image, &[("docker.io", "library/app")], 3600);
     let containerd = fake.connect();
     assert!(find(&containerd, &image.chains[0]).await.is_ok());
-    let config = (K8S.to_owned(), Digest::of(&image.config));
+    let config = (K8S.to_owned(), ObjectDigest::of(&image.config));
     fake.stored.lock().blobs.get_mut(&config).unwrap().bytes.push(b' ');
     let unrelated = find(&containerd, &Digest::of(b"imported")).await.unwrap_err();
     assert_eq!(unrelated.kind(), ErrorKind::NoSource, "{unrelated}");
@@ -103,7 +104,7 @@ async fn a_config_that_comes_late_is_waited_for() {
     let fake = Fake::start();
     let image = Documents::of(&["a"], "");
     fake.pulled(K8S, &image, &[("docker.io", "library/app")], 0);
-    fake.remove(&Digest::of(&image.config));
+    fake.remove(&ObjectDigest::of(&image.config));
     let by_hint = hints(Some(image.manifest_digest()), None);
     for labels in [HashMap::new(), by_hint] {
         let stored = std::sync::Arc::clone(&fake.stored);
@@ -112,7 +113,7 @@ async fn a_config_that_comes_late_is_waited_for() {
             labels: HashMap::new(),
             changed: SystemTime::now(),
         };
-        let key = (K8S.to_owned(), Digest::of(&image.config));
+        let key = (K8S.to_owned(), ObjectDigest::of(&image.config));
         let arrival = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
             stored.lock().blobs.insert(key, late);
@@ -120,7 +121,7 @@ async fn a_config_that_comes_late_is_waited_for() {
         let found = fake.connect().find(Some(K8S), &image.chains[0], &labels).await.unwrap();
         assert_eq!(place(&found.image), "docker.io/library/app");
         arrival.await.unwrap();
-        fake.remove(&Digest::of(&image.config));
+        fake.remove(&ObjectDigest::of(&image.config));
     }
 }
 
@@ -130,7 +131,7 @@ async fn a_config_that_never_comes_does_not_hold_the_call() {
     let image = Documents::of(&["a"], "");
     // Another platform's manifest, fetched long ago: its config is not awaited at all.
     fake.pulled(K8S, &image, &[("docker.io", "library/app")], 3600);
-    fake.remove(&Digest::of(&image.config));
+    fake.remove(&ObjectDigest::of(&image.config));
     let begun = Instant::now();
     let error = find(&fake.connect(), &image.chains[0]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSource);

@@ -2,8 +2,8 @@ use std::io;
 
 use super::*;
 
-fn layer() -> Digest {
-    Digest::of(b"layer")
+fn layer() -> ObjectDigest {
+    ObjectDigest::of(b"layer")
 }
 
 fn assemble(source: AssembleError) -> EngineError {
@@ -25,11 +25,16 @@ fn table_of_faults() {
     let digest = Digest::of(b"x");
     let path = || "f".to_owned();
     for (error, fault) in [
-        (EngineError::DiffId { layer: layer(), expected: digest, found: layer() }, "Wrong(DiffId)"),
-        (EngineError::BlobDigest { layer: layer(), found: digest }, "Wrong(Blob)"),
+        (EngineError::DiffId { layer: layer(), expected: digest, found: Digest::of(b"y") }, "Wrong(DiffId)"),
+        (EngineError::BlobDigest { layer: layer(), found: digest.into() }, "Wrong(Blob)"),
         (EngineError::TocOrder { layer: layer(), offset: 1 }, "Wrong(Toc)"),
         (
-            assemble(AssembleError::Digest { path: path(), offset: 1, expected: digest, found: layer() }),
+            assemble(AssembleError::Digest {
+                path: path(),
+                offset: 1,
+                expected: digest,
+                found: Digest::of(b"y"),
+            }),
             "Wrong(Piece)",
         ),
         (assemble(AssembleError::Decode { path: path(), offset: 1, len: 1 }), "Wrong(Piece)"),
@@ -70,4 +75,18 @@ fn a_reader_at_fault_says_so_once() {
     let text = chunked_core::Causes(&error).to_string();
     assert_eq!(text.matches("its parent is not a directory").count(), 1, "{text}");
     assert_eq!(text.matches(&layer().to_string()).count(), 1, "{text}");
+}
+
+#[test]
+fn memory_that_no_layer_may_have() {
+    let lacking = || assemble(AssembleError::Memory(Denied::TooMuch { wanted: 7, most: 5 }));
+    for (error, bytes) in [
+        (lacking(), Some(7)),
+        (EngineError::Unreadable { layer: layer(), source: Box::new(lacking()) }, Some(7)),
+        (EngineError::Image { layer: layer(), source: std::sync::Arc::new(lacking()) }, Some(7)),
+        (assemble(AssembleError::Memory(Denied::Closed)), None),
+        (entry(), None),
+    ] {
+        assert_eq!(error.lacks_memory(), bytes, "{error}");
+    }
 }

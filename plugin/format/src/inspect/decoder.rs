@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-/// zstd's own limit, 128 MiB: what any client accepts.
-const WINDOW_LOG: u32 = 27;
+/// 512 MiB: what containerd accepts.
+const WINDOW_LOG: u32 = 29;
 
 /// Bytes decompressed at a time: a block's.
 const OUTPUT: usize = 128 << 10;

@@ -1,7 +1,7 @@
 //! Documents by name: proven by their digest, or by being what a tag must mean; asked for again where a mirror sent
 //! something else.
 
-use chunked_core::Digest;
+use chunked_core::{Algorithm, ObjectDigest};
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 
@@ -41,12 +41,13 @@ impl Client {
         retry: Retry,
     ) -> Result<Document, RegistryError> {
         let subject = subject(target, format!("manifest {}:{name}", target.repository));
-        let expected = name.parse::<Digest>().ok();
+        let expected = name.parse::<ObjectDigest>().ok();
         let check = |bytes: Vec<u8>| {
-            let found = Digest::of(&bytes);
+            let algorithm = expected.map_or(Algorithm::Sha256, |expected| expected.algorithm());
+            let found = algorithm.digest(&bytes);
             match expected {
                 Some(expected) if expected != found => Err(Failure::Digest { expected, found }),
-                _ => Document::parse(bytes).map_err(|source| {
+                _ => Document::named(found, bytes).map_err(|source| {
                     Failure::Image(ImageError::Document { document: "manifest", digest: found, source })
                 }),
             }
@@ -66,7 +67,7 @@ impl Client {
             return Err(subject.error(Failure::TooLong(MAX_CONFIG)));
         }
         let (name, expected) = (config.digest.to_string(), config.digest);
-        let check = |bytes: Vec<u8>| match Digest::of(&bytes) {
+        let check = |bytes: Vec<u8>| match expected.algorithm().digest(&bytes) {
             found if found == expected => Ok(bytes),
             found => Err(Failure::Digest { expected, found }),
         };

@@ -1,6 +1,6 @@
 //! What refers to a manifest: signatures, SBOMs (distribution spec, "Listing Referrers").
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
@@ -33,7 +33,7 @@ impl Client {
     pub async fn referrers(
         &self,
         reference: &Reference,
-        digest: &Digest,
+        digest: &ObjectDigest,
     ) -> Result<Option<Vec<Vec<u8>>>, RegistryError> {
         let target = self.inner.target(reference);
         let subject = subject(&target, format!("referrers of {digest}"));

@@ -1,6 +1,6 @@
 //! From a reference to a proven image: index, manifest, config.
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 
 use super::documents::subject;
 use super::{Client, Target};
@@ -71,8 +71,8 @@ impl Client {
                         })
                     })?;
                     let config = self.config(&target, &manifest.config, Retry::DOCUMENTS).await?;
-                    return Image::from_documents(reference.clone(), &document.bytes, &config)
-                        .map_err(of_image);
+                    let manifest = (document.digest, &document.bytes[..]);
+                    return Image::from_documents(reference.clone(), manifest, &config).map_err(of_image);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Client {
     }
 }
 
-fn refused(error: NoChoice<RegistryError>, index: &Digest, whole: &Subject) -> RegistryError {
+fn refused(error: NoChoice<RegistryError>, index: &ObjectDigest, whole: &Subject) -> RegistryError {
     match error {
         NoChoice::Library(error) => error,
         NoChoice::Platform { wanted, offered } => whole.error(Failure::Platform { wanted, offered }),

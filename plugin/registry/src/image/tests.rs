@@ -7,6 +7,10 @@ fn reference() -> Reference {
     "r.example/app:v1".parse().unwrap()
 }
 
+fn image_of(manifest: &[u8], config: &[u8]) -> Result<Image, ImageError> {
+    Image::from_documents(reference(), (ObjectDigest::of(manifest), manifest), config)
+}
+
 fn config(diff_ids: &[Digest]) -> Vec<u8> {
     json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
         .to_string()
@@ -43,7 +47,7 @@ fn proves_layers_and_chains() {
             document["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json".into();
         }
         let document = document.to_string();
-        let image = Image::from_documents(reference(), document.as_bytes(), &config).unwrap();
+        let image = image_of(document.as_bytes(), &config).unwrap();
         assert_eq!(image.manifest_digest, Digest::of(document.as_bytes()));
         assert_eq!(image.layers[0].chain_id, diffs[0]);
         assert_eq!(image.layers[1].chain_id, chain_id(Some(&diffs[0]), &diffs[1]));
@@ -81,7 +85,7 @@ fn refuses_with_the_reason() {
         (one("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "foreign"),
         (one("application/vnd.oci.image.layer.v1.tar+gzip+encrypted"), "unknown media type"),
     ] {
-        let error = Image::from_documents(reference(), document.to_string().as_bytes(), &good).unwrap_err();
+        let error = image_of(document.to_string().as_bytes(), &good).unwrap_err();
         assert!(error.to_string().contains(text), "{document}: {error}");
     }
 }
@@ -92,13 +96,13 @@ fn layers_are_bounded() {
     let config = config(&diffs);
     let layers: Vec<Value> = diffs.iter().map(|_| layer("0", ZSTD)).collect();
     let document = manifest(&config, &layers).to_string();
-    let error = Image::from_documents(reference(), document.as_bytes(), &config).unwrap_err();
+    let error = image_of(document.as_bytes(), &config).unwrap_err();
     assert!(matches!(error, ImageError::LayerCount { .. }), "{error}");
 }
 
 proptest! {
     #[test]
     fn never_panics(manifest in any::<Vec<u8>>(), config in any::<Vec<u8>>()) {
-        let _ = Image::from_documents(reference(), &manifest, &config);
+        let _ = image_of(&manifest, &config);
     }
 }

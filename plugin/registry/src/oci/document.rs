@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chunked_core::Digest;
+use chunked_core::{Digest, ObjectDigest};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -28,9 +28,12 @@ pub enum DocumentError {
     /// Neither manifest nor index, or claims to be both.
     #[error("it is not the manifest of a container image: {0}")]
     NotAnImage(String),
-    /// A digest by another algorithm than SHA-256 where its content is needed.
-    #[error("it names {0}: only sha256 digests are supported")]
+    /// A digest by another algorithm than those of [`ObjectDigest`] where its content is needed.
+    #[error("it names {0}: only sha256 and sha512 digests are supported")]
     Algorithm(String),
+    /// A DiffID by another algorithm than SHA-256.
+    #[error("it has the DiffID {0}: only sha256 is supported for DiffIDs, as in containerd")]
+    DiffIdAlgorithm(String),
 }
 
 /// A reference to a blob or a document (OCI image-spec, "Content Descriptors").
@@ -39,8 +42,8 @@ pub struct Descriptor {
     /// What it is.
     #[serde(rename = "mediaType")]
     pub media_type: String,
-    /// SHA-256 of its bytes.
-    pub digest: Digest,
+    /// Digest of its bytes.
+    pub digest: ObjectDigest,
     /// Its length in bytes.
     pub size: u64,
     /// Notes for tools.
@@ -81,7 +84,7 @@ pub struct Index {
     /// What it calls itself; an OCI index when it does not say.
     #[serde(rename = "mediaType")]
     pub media_type: String,
-    /// Its entries, as far as they are named by SHA-256.
+    /// Its entries, as far as they are named by algorithms that are supported.
     pub manifests: Vec<Descriptor>,
     /// Entries that are named by another algorithm. Written behind the others.
     #[serde(skip)]
@@ -94,7 +97,7 @@ pub struct Index {
     pub rest: Map<String, Value>,
 }
 
-/// An entry of an index whose digest is not SHA-256.
+/// An entry of an index whose digest is by an algorithm that is not supported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Other {
     /// Its digest, as it stands.
@@ -128,8 +131,8 @@ pub enum Parsed {
 pub struct Document {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// SHA-256 of them.
-    pub digest: Digest,
+    /// What it is known by: the digest it was asked for by, or the SHA-256 of the bytes.
+    pub digest: ObjectDigest,
     /// What they say.
     pub parsed: Parsed,
 }
@@ -139,7 +142,7 @@ impl Descriptor {
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Self {
             media_type: media_type.to_owned(),
-            digest: Digest::of(bytes),
+            digest: ObjectDigest::of(bytes),
             size: bytes.len() as u64,
             annotations: BTreeMap::new(),
             rest: Map::new(),
@@ -156,7 +159,7 @@ impl Descriptor {
     fn parse(raw: &RawValue) -> Result<Self, DocumentError> {
         let object = Object::parse(raw.get()).map_err(|error| malformed(&error))?;
         let digest: String = object.get("digest").map_err(|error| malformed(&error))?;
-        let digest = match digest.parse::<Digest>() {
+        let digest = match digest.parse::<ObjectDigest>() {
             Ok(digest) => digest,
             Err(_) if is_digest(&digest) => return Err(DocumentError::Algorithm(digest)),
             Err(error) => return Err(DocumentError::Malformed(error.to_string())),
@@ -208,7 +211,7 @@ impl Config {
         };
         let parse = |text: String| match text.parse() {
             Ok(digest) => Ok(digest),
-            Err(_) if is_digest(&text) => Err(DocumentError::Algorithm(text)),
+            Err(_) if is_digest(&text) => Err(DocumentError::DiffIdAlgorithm(text)),
             Err(error) => Err(DocumentError::Malformed(format!("a DiffID is {error}"))),
         };
         let diff_ids = rootfs.map_err(|error| malformed(&error))?.into_iter().map(parse);
@@ -235,7 +238,16 @@ impl Document {
             let reason = format!("it has {entries} entries, at most {MAX_ENTRIES} are allowed");
             return Err(DocumentError::NotAnImage(reason));
         }
-        Ok(Self { digest: Digest::of(&bytes), bytes, parsed })
+        Ok(Self { digest: ObjectDigest::of(&bytes), bytes, parsed })
+    }
+
+    /// The document that was asked for by the digest `name`, which the caller has compared with `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError`].
+    pub fn named(name: ObjectDigest, bytes: Vec<u8>) -> Result<Self, DocumentError> {
+        Ok(Self { digest: name, ..Self::parse(bytes)? })
     }
 
     /// Its media type, as it says or by its shape.
@@ -248,7 +260,7 @@ impl Document {
 
     /// A descriptor of it.
     pub fn descriptor(&self) -> Descriptor {
-        Descriptor::of(self.media_type(), &self.bytes)
+        Descriptor { digest: self.digest, ..Descriptor::of(self.media_type(), &self.bytes) }
     }
 
     /// The document that `parsed` becomes.
@@ -268,7 +280,7 @@ impl Document {
             Parsed::Index(index) => serde_json::to_vec(index)?,
             Parsed::Manifest(manifest) => serde_json::to_vec(manifest)?,
         };
-        Ok(Self { digest: Digest::of(&bytes), bytes, parsed })
+        Ok(Self { digest: ObjectDigest::of(&bytes), bytes, parsed })
     }
 }
 

@@ -9,7 +9,7 @@ pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// What every converted layer is.
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// An uncompressed layer.
-pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+pub use chunked_core::media::LAYER_TAR;
 /// A docker image manifest, version 2 schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// A docker manifest list.

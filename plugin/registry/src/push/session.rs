@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
@@ -157,7 +157,7 @@ impl Session {
     pub(super) async fn finish(
         &self,
         place: &Place<'_>,
-        digest: &Digest,
+        digest: &ObjectDigest,
         body: Upload,
     ) -> Result<Reply, RegistryError> {
         let mut url = self.location.clone();

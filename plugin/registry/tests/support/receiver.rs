@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use bytes::Bytes;
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::Reference;
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
@@ -147,19 +147,19 @@ impl Receiver {
         self.seen().iter().filter(|seen| seen.path != "/token").map(word).collect()
     }
 
-    pub fn blob(&self, repository: &str, digest: &Digest) -> Option<Bytes> {
+    pub fn blob(&self, repository: &str, digest: &ObjectDigest) -> Option<Bytes> {
         self.inner.blobs.lock().unwrap().get(&(repository.to_owned(), digest.to_string())).cloned()
     }
 
-    pub fn put_blob(&self, repository: &str, bytes: impl Into<Bytes>) -> Digest {
+    pub fn put_blob(&self, repository: &str, bytes: impl Into<Bytes>) -> ObjectDigest {
         let bytes = bytes.into();
-        let digest = Digest::of(&bytes);
+        let digest = ObjectDigest::of(&bytes);
         self.inner.blobs.lock().unwrap().insert((repository.to_owned(), digest.to_string()), bytes);
         digest
     }
 
     /// Stores `bytes` under another's digest.
-    pub fn forge_blob(&self, repository: &str, digest: &Digest, bytes: impl Into<Bytes>) {
+    pub fn forge_blob(&self, repository: &str, digest: &ObjectDigest, bytes: impl Into<Bytes>) {
         self.inner.blobs.lock().unwrap().insert((repository.to_owned(), digest.to_string()), bytes.into());
     }
 
@@ -174,9 +174,9 @@ impl Receiver {
         name: &str,
         media_type: &str,
         bytes: impl Into<Bytes>,
-    ) -> Digest {
+    ) -> ObjectDigest {
         let bytes = bytes.into();
-        let digest = Digest::of(&bytes);
+        let digest = ObjectDigest::of(&bytes);
         let mut manifests = self.inner.manifests.lock().unwrap();
         for name in [name, &digest.to_string()] {
             let key = (repository.to_owned(), name.to_owned());
@@ -265,7 +265,7 @@ impl Inner {
             ("PUT", rest) if rest.starts_with("manifests/") => {
                 let bytes = axum::body::to_bytes(body, 8 << 20).await.unwrap();
                 let kind = seen.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
-                let digest = Digest::of(&bytes).to_string();
+                let digest = ObjectDigest::of(&bytes).to_string();
                 let mut manifests = self.manifests.lock().unwrap();
                 for name in [rest.trim_start_matches("manifests/"), &digest] {
                     manifests.insert((repository.clone(), name.to_owned()), (kind.clone(), bytes.clone()));
@@ -398,7 +398,7 @@ impl Inner {
             _ => {
                 let bytes = uploads.remove(id).unwrap_or_default();
                 let digest = query(&seen.query, "digest").unwrap_or_default();
-                if Digest::of(&bytes).to_string() != digest {
+                if ObjectDigest::of(&bytes).to_string() != digest {
                     return status(400);
                 }
                 self.blobs.lock().unwrap().insert((repository.to_owned(), digest), bytes.into());

@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
-use chunked_core::{ByteRange, Digest};
+use chunked_core::{ByteRange, ObjectDigest};
 use chunked_registry::{Client, ClientOptions, Reference};
 use tokio::task::JoinHandle;
 
@@ -161,15 +161,15 @@ impl Registry {
         self.inner.documents.lock().unwrap().insert(name.to_owned(), (media_type.to_owned(), bytes.into()));
     }
 
-    pub fn blob(&self, bytes: impl Into<Bytes>) -> Digest {
+    pub fn blob(&self, bytes: impl Into<Bytes>) -> ObjectDigest {
         let bytes = bytes.into();
-        let digest = Digest::of(&bytes);
+        let digest = ObjectDigest::of(&bytes);
         self.inner.blobs.lock().unwrap().insert(digest.to_string(), bytes);
         digest
     }
 
     /// Stores `bytes` under another's digest.
-    pub fn forge(&self, digest: Digest, bytes: impl Into<Bytes>) {
+    pub fn forge(&self, digest: ObjectDigest, bytes: impl Into<Bytes>) {
         self.inner.blobs.lock().unwrap().insert(digest.to_string(), bytes.into());
     }
 

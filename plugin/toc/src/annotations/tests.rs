@@ -36,6 +36,21 @@ fn current_generation_is_chunked() {
 }
 
 #[test]
+fn a_bare_tar_is_plain_whatever_its_annotations_say() {
+    let annotations = tiny("252:288:567:1", "548:423:14116");
+    for (media_type, chunked) in [
+        ("application/vnd.oci.image.layer.v1.tar", false),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", true),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", true),
+        ("application/vnd.docker.image.rootfs.diff.tar", true),
+    ] {
+        let found = classify_layer(media_type, &annotations, TINY_SIZE);
+        assert_eq!(matches!(found, Format::ZstdChunked(_)), chunked, "{media_type}: {found:?}");
+        assert_eq!(classify_layer(media_type, &BTreeMap::new(), TINY_SIZE), Format::Plain { reason: None });
+    }
+}
+
+#[test]
 fn a_layer_without_annotations_is_plain_without_a_reason() {
     assert_eq!(classify(&BTreeMap::new(), 10), Format::Plain { reason: None });
     assert_eq!(classify(&map(&[("org.example", "x")]), 10), Format::Plain { reason: None });

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use chunked_registry::Image;
 use chunked_snapshot::Cause;
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ struct Entry {
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(crate) struct Handed(Mutex<HashMap<Digest, Entry>>);
+pub(crate) struct Handed(Mutex<HashMap<ObjectDigest, Entry>>);
 
 impl Handed {
     /// Remembers that the layer `index` of `image` was handed over.
@@ -63,8 +63,8 @@ mod tests {
     fn image(n: u8) -> Image {
         Image {
             reference: "r.example/app".parse().unwrap(),
-            manifest_digest: Digest::of(&[n]),
-            config_digest: Digest::of(b"config"),
+            manifest_digest: ObjectDigest::of(&[n]),
+            config_digest: ObjectDigest::of(b"config"),
             manifest: Vec::new(),
             config: Vec::new(),
             layers: Vec::new(),

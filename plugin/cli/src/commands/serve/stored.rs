@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use chunked_core::{ByteRange, Causes, Digest};
+use chunked_core::{ByteRange, Causes, ObjectDigest};
 use chunked_discover::{Content, StoredBlob};
 use chunked_engine::{Contents, Opening};
 use chunked_fetch::{Here, Pieces};
@@ -17,7 +17,7 @@ pub(crate) struct Stored(pub(crate) Content);
 struct Blob(StoredBlob);
 
 impl Contents for Stored {
-    fn open(&self, digest: Digest, size: u64) -> Opening<'_> {
+    fn open(&self, digest: ObjectDigest, size: u64) -> Opening<'_> {
         Box::pin(async move {
             match self.0.find(digest, size).await {
                 Ok(found) => found.map(|blob| Arc::new(Blob(blob)) as Arc<dyn Here>),

@@ -1,18 +1,18 @@
 use std::collections::HashMap;
 
-use chunked_core::Digest;
+use chunked_core::ObjectDigest;
 use serde_json::{Value, json};
 
 use super::*;
 
 /// Documents by digest; what is not here must not be asked for.
 #[derive(Default)]
-struct Shelf(HashMap<Digest, Vec<u8>>);
+struct Shelf(HashMap<ObjectDigest, Vec<u8>>);
 
 impl Shelf {
     fn put(&mut self, document: &Value) -> Value {
         let bytes = document.to_string().into_bytes();
-        let (digest, size) = (Digest::of(&bytes), bytes.len());
+        let (digest, size) = (ObjectDigest::of(&bytes), bytes.len());
         self.0.insert(digest, bytes);
         json!({"digest": digest, "size": size})
     }
@@ -29,7 +29,7 @@ impl Shelf {
         entry
     }
 
-    fn read(&self, digest: &Digest) -> Result<Vec<u8>, String> {
+    fn read(&self, digest: &ObjectDigest) -> Result<Vec<u8>, String> {
         self.0.get(digest).cloned().ok_or_else(|| format!("{digest} is not here"))
     }
 }
@@ -60,7 +60,7 @@ fn entry(name: &str, platform: &str) -> Value {
     let mut parts = platform.split('/');
     let platform = json!({"os": parts.next(), "architecture": parts.next(), "variant": parts.next()});
     json!({
-        "mediaType": media::MANIFEST, "digest": Digest::of(name.as_bytes()), "size": 1, "platform": platform,
+        "mediaType": media::MANIFEST, "digest": ObjectDigest::of(name.as_bytes()), "size": 1, "platform": platform,
         "annotations": {"name": name},
     })
 }
@@ -70,7 +70,7 @@ async fn the_closest_platform_is_taken() {
     let mut zstd = entry("zstd arm64", "linux/arm64/v8");
     zstd["annotations"][ZSTD_VARIANT] = "true".into();
     let mut attestation = entry("attestation", "unknown/unknown");
-    attestation["annotations"][SUBJECT] = Digest::of(b"amd64").to_string().into();
+    attestation["annotations"][SUBJECT] = ObjectDigest::of(b"amd64").to_string().into();
     let index = [
         attestation,
         entry("amd64", "linux/amd64"),
@@ -81,7 +81,7 @@ async fn the_closest_platform_is_taken() {
         entry("arm v7", "linux/arm/v7"),
         entry("arm64", "linux/arm64/v8"),
         zstd,
-        json!({"mediaType": "application/vnd.example.thing", "digest": Digest::of(b"thing"), "size": 1}),
+        json!({"mediaType": "application/vnd.example.thing", "digest": ObjectDigest::of(b"thing"), "size": 1}),
     ];
     for (platform, expected) in [
         ("linux/amd64", Ok("amd64")),
@@ -122,7 +122,7 @@ async fn configs_decide_where_entries_say_nothing() {
         let error = chosen(&shelf, &index, "linux/s390x").await.unwrap_err();
         assert!(error.contains("there is: linux/arm64, linux/amd64"), "{error}");
         // An only one is taken as it is, and not even read.
-        let only = [json!({"digest": Digest::of(b"x"), "size": 1, "platform": platform})];
+        let only = [json!({"digest": ObjectDigest::of(b"x"), "size": 1, "platform": platform})];
         assert_eq!(chosen(&shelf, &only, "linux/s390x").await.as_deref(), Ok(""));
         // What names its platform goes first.
         index.push(entry("named", "linux/amd64"));
@@ -138,7 +138,7 @@ async fn indexes_in_indexes_are_followed_to_an_end() {
     inner["mediaType"] = media::INDEX.into();
     assert_eq!(chosen(&shelf, &[inner.clone()], "linux/arm64").await.as_deref(), Ok("arm64"));
     // One for another platform is not read.
-    let mut other = json!({"mediaType": media::DOCKER_INDEX, "digest": Digest::of(b"gone"), "size": 1});
+    let mut other = json!({"mediaType": media::DOCKER_INDEX, "digest": ObjectDigest::of(b"gone"), "size": 1});
     other["platform"] = json!({"os": "windows", "architecture": "amd64"});
     assert_eq!(chosen(&shelf, &[other, inner.clone()], "linux/amd64").await.as_deref(), Ok("amd64"));
     for _ in 0..MAX_DEPTH {
@@ -151,12 +151,12 @@ async fn indexes_in_indexes_are_followed_to_an_end() {
 
 #[tokio::test]
 async fn other_algorithms_matter_only_where_they_are_needed() {
-    let sha512 = format!("sha512:{}", "a".repeat(128));
-    let other = json!({"digest": sha512, "size": 1, "platform": {"os": "linux", "architecture": "arm64"}});
+    let sha384 = format!("sha384:{}", "a".repeat(96));
+    let other = json!({"digest": sha384, "size": 1, "platform": {"os": "linux", "architecture": "arm64"}});
     let index = [other, entry("amd64", "linux/amd64")];
     assert_eq!(chosen(&Shelf::default(), &index, "linux/amd64").await.as_deref(), Ok("amd64"));
     let error = chosen(&Shelf::default(), &index, "linux/arm64").await.unwrap_err();
-    assert!(error.contains(&sha512) && error.contains("only sha256"), "{error}");
+    assert!(error.contains(&sha384) && error.contains("only sha256"), "{error}");
 }
 
 #[tokio::test]

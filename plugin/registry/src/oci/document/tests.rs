@@ -52,7 +52,14 @@ fn shapes_decide_and_ambiguity_is_refused() {
         (json!({"schemaVersion": "2", "config": d()}), Err("cannot be read")),
         (json!({"config": {"digest": "x", "size": 1}}), Err("cannot be read")),
         (json!({"config": {"digest": Digest::of(b"x"), "size": -1}}), Err("cannot be read")),
-        (json!({"config": {"digest": format!("sha512:{}", "a".repeat(128)), "size": 1}}), Err("only sha256")),
+        (
+            json!({"config": {"digest": format!("sha384:{}", "a".repeat(96)), "size": 1}}),
+            Err("only sha256 and sha512"),
+        ),
+        (
+            json!({"config": {"digest": format!("sha512:{}", "a".repeat(128)), "size": 1}}),
+            Ok(media::MANIFEST),
+        ),
         (json!({"config": d(), "layers": [{"digest": "blake3:00ff", "size": 1}]}), Err("blake3:00ff")),
         (json!("x"), Err("cannot be read")),
     ] {
@@ -76,7 +83,7 @@ fn odd_text_is_read_as_go_reads_it() {
         let Parsed::Manifest(manifest) = Document::parse(text.clone().into_bytes()).unwrap().parsed else {
             panic!("{text}")
         };
-        assert_eq!((manifest.config.digest, manifest.layers.len()), (digest, 0), "{text}");
+        assert_eq!((manifest.config.digest, manifest.layers.len()), (digest.into(), 0), "{text}");
     }
     // A byte that is no UTF-8, where nobody looks.
     let mut latin = b"{\"rootfs\": {\"diff_ids\": []}, \"author\": \"M".to_vec();
@@ -105,6 +112,7 @@ fn configs_say_what_is_in_the_layers_and_for_whom() {
     }
     for (config, reason) in [
         (json!({"rootfs": {"diff_ids": ["md5:1"]}}), "only sha256"),
+        (json!({"rootfs": {"diff_ids": [format!("sha512:{}", "a".repeat(128))]}}), "only sha256"),
         (json!({"rootfs": {"diff_ids": [""]}}), "a DiffID is"),
         (json!({"rootfs": {"diff_ids": "x"}}), "cannot be read"),
         (json!([]), "cannot be read"),
@@ -116,14 +124,16 @@ fn configs_say_what_is_in_the_layers_and_for_whom() {
 
 #[test]
 fn entries_by_other_algorithms_are_set_aside() {
-    let sha512 = format!("sha512:{}", "a".repeat(128));
-    let entry = json!({"digest": sha512, "size": 1, "platform": {"architecture": "arm64", "os": "linux"}});
+    let sha384 = format!("sha384:{}", "a".repeat(96));
+    let sha512 = json!({"digest": format!("sha512:{}", "a".repeat(128)), "size": 1});
+    let entry = json!({"digest": sha384, "size": 1, "platform": {"architecture": "arm64", "os": "linux"}});
     let read =
-        read(&json!({"manifests": [entry, reference("x"), {"digest": "blake3:00", "size": 3}]})).unwrap();
+        read(&json!({"manifests": [entry, reference("x"), sha512, {"digest": "blake3:00", "size": 3}]}))
+            .unwrap();
     let Parsed::Index(index) = read.parsed else { panic!("not an index") };
-    assert_eq!(index.manifests.len(), 1);
+    assert_eq!(index.manifests.len(), 2);
     let written = Document::write(Parsed::Index(index.clone())).unwrap();
-    assert!(String::from_utf8(written.bytes.clone()).unwrap().contains(&sha512), "they are kept");
+    assert!(String::from_utf8(written.bytes.clone()).unwrap().contains(&sha384), "they are kept");
     assert_eq!(Document::parse(written.bytes).unwrap().parsed, Parsed::Index(index.clone()));
     let others: Vec<_> =
         index.others.iter().map(|other| other.platform.as_ref().map(ToString::to_string)).collect();
