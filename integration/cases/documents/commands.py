@@ -20,13 +20,15 @@ class Run:
         return {name: text for name, text in self.ended.items() if text}
 
 
-def play(images, index=None, platform=None, files=None):
-    """Runs the commands, and both snapshotters beside them. `files`: names that the tree must have, and no others."""
+def play(images, index=None, platform=None, files=None, by_digest=False):
+    """Runs the commands, and both snapshotters beside them. `files`: names that the tree must have, and no others. `by_digest`: the
+    first image is asked for by its digest, not by a tag."""
     run, options = Run(), ("--platform", platform) if platform else ()
     where = layout(machine.scratch("layout"), images, index)
     with Registry() as registry:
         for image in images:
             ref = registry.add("test/doc", "t", image, index)
+        ref = "%s/test/doc@%s" % (registry.address, images[0].digest) if by_digest else ref
         done, tree = pull_to(ref, more=options)
         run.put("pull", done.code and done.error)
         if tree and files is not None and set(tree) - {b"."} != files:

@@ -1,34 +1,60 @@
-"""Digests of other algorithms: what is needed must be sha256, what stands beside it need not."""
-import gzip
-
-from lib.image import MANIFEST, Image, index_of, sha
+"""Digests of other algorithms: what is needed must be sha256 or sha512, its DiffIDs sha256; what stands beside it need not."""
+from lib.image import GZIP, MANIFEST, PLAIN, ZSTD, Image, index_of, pack, sha
 from lib.play import case
 from lib.rawtar import file, layer
 
 from .commands import play, seen
 from .platforms import ARM, RIGHT, two
 
-# We may hand over what is not sha256; the commands, which cannot, may refuse it.
-TAKEN_OR_REFUSED = ("same", "refused")
 
-
-@case("digests-sha512", "sha512 for config, layer and manifest", TAKEN_OR_REFUSED)
+@case("digests-sha512", "sha512 for config, layer and manifest")
 def _():
     return seen(play([Image(layer(file(b"f", b"x")), algorithm="sha512")]))
 
 
-@case("digests-sha512-layer", "sha512 for the layer only")
+@case("digests-sha512-by-digest", "sha512 for config, layer and manifest, asked for by the digest")
 def _():
-    tar = layer(file(b"f", b"x"))
-    blob = gzip.compress(tar, mtime=0)
-    image = Image(tar, packed=[blob], edit=lambda manifest, config: manifest["layers"][0].update(digest=sha(blob, "sha512")))
-    image.blobs[sha(blob, "sha512")] = blob
-    image.layers = [sha(blob, "sha512")]
-    # Our commands say that they take sha256 only; containerd, which we leave the pull to, takes it.
-    return seen(play([image]), allowed=("pull", "inspect", "diff", "convert a layout", "convert in a registry"))
+    return seen(play([Image(layer(file(b"f", b"x")), algorithm="sha512")], by_digest=True))
 
 
-@case("digests-sha512-diff-id", "sha512 for the DiffID only", TAKEN_OR_REFUSED)
+@case("digests-sha512-in-an-index", "an index by sha256 that names an image by sha512")
+def _():
+    image = Image(layer(file(b"f", b"x")), algorithm="sha512")
+    return seen(play([image], index_of(image.descriptor())))
+
+
+def layers_by_sha512(name, title, kind, which=(0, 1), expected="same"):
+    @case("digests-sha512-" + name, title, expected)
+    def _():
+        tars = layer(file(b"f", b"x")), layer(file(b"g", b"y" * 300000))
+        blobs = [pack(tar, kind) for tar in tars]
+        def edit(manifest, config):
+            for at in which:
+                manifest["layers"][at]["digest"] = sha(blobs[at], "sha512")
+        image = Image(*tars, kind=kind, packed=blobs, edit=edit)
+        image.blobs.update({sha(blob, "sha512"): blob for blob in blobs})
+        image.layers = [sha(blob, "sha512" if at in which else "sha256") for at, blob in enumerate(blobs)]
+        return seen(play([image]))
+
+
+layers_by_sha512("layer", "sha512 for the layers only", GZIP)
+layers_by_sha512("layer-zstd", "sha512 for the layers only, which are zstd", ZSTD)
+layers_by_sha512("layer-tar", "sha512 for the layers only, which are plain tars", PLAIN)
+layers_by_sha512("upper-layer", "sha512 for the upper layer only", GZIP, (1,))
+layers_by_sha512("lower-layer", "sha512 for the lower layer only", GZIP, (0,))
+
+
+@case("digests-sha512-wrong", "sha512 for the layer, whose bytes are another layer's", "refused")
+def _():
+    tar, other = layer(file(b"f", b"x")), pack(layer(file(b"f", b"y")), GZIP)
+    named = sha(pack(tar, GZIP), "sha512")
+    image = Image(tar, edit=lambda manifest, config: manifest["layers"][0].update(digest=named, size=len(other)))
+    image.blobs[named] = other
+    image.layers = [named]
+    return seen(play([image]))
+
+
+@case("digests-sha512-diff-id", "sha512 for the DiffID only", "refused")
 def _():
     tar = layer(file(b"f", b"x"))
     return seen(play([Image(tar, edit=lambda manifest, config: config["rootfs"].update(diff_ids=[sha(tar, "sha512")]))]))

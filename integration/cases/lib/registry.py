@@ -24,6 +24,7 @@ class Registry(Server):
 
     def __init__(self, host="127.0.0.1", tls=None, hook=None, prefix=""):
         self.blobs, self.manifests, self.uploads, self.hook, self.prefix = {}, {}, {}, hook, prefix
+        self.digests = {}  # what it says that a tag's manifest is known by, if that is not sha256
         self.names = itertools.count(1)
         super().__init__(self.first_answer, host, tls)
 
@@ -32,12 +33,14 @@ class Registry(Server):
         self.blobs.update(image.blobs)
         for name in (tag, image.digest):
             self.manifests[repository, name] = (image.type, image.manifest)
+        self.digests[repository, tag] = image.digest
         if index is not None:
             self.add_index(repository, tag, index)
         return "%s/%s:%s" % (self.address, repository, tag)
 
     def add_index(self, repository, tag, index):
         self.manifests[repository, tag] = self.manifests[repository, sha(index)] = (INDEX, index)
+        self.digests[repository, tag] = sha(index)
 
     def first_answer(self, request):
         answer = self.hook(request) if self.hook else None
@@ -62,12 +65,13 @@ class Registry(Server):
         if request.method == "PUT":
             kept = (request.headers.get("Content-Type", ""), request.body)
             self.manifests[repository, name] = self.manifests[repository, sha(request.body)] = kept
+            self.digests.pop((repository, name), None)
             return Answer(201, {"Docker-Content-Digest": sha(request.body), "Location": path})
         found = self.manifests.get((repository, name))
         if not found:
             return error(404, "MANIFEST_UNKNOWN")
-        algorithm = name.split(":")[0] if ":" in name else "sha256"
-        return Answer(200, {"Content-Type": found[0], "Docker-Content-Digest": sha(found[1], algorithm)}, found[1])
+        digest = name if ":" in name else self.digests.get((repository, name)) or sha(found[1])
+        return Answer(200, {"Content-Type": found[0], "Docker-Content-Digest": digest}, found[1])
 
     def upload(self, request, path, repository, name):
         if request.method == "POST":

@@ -9,12 +9,12 @@ RSA = ("-newkey", "rsa:2048")
 NAMES = "subjectAltName=IP:%s,IP:127.0.0.1,DNS:registry.test,DNS:localhost" % LAN
 
 
-def self_signed(directory, name, algorithm=RSA, extensions=(NAMES,)):
+def self_signed(directory, name, algorithm=RSA, extensions=(NAMES,), days=30):
     """Makes NAME.crt and NAME.key. Without `basicConstraints` openssl makes it a CA."""
     os.makedirs(directory, exist_ok=True)
     certificate, key = (os.path.join(directory, name + end) for end in (".crt", ".key"))
     more = [word for extension in extensions for word in ("-addext", extension)]
-    run("openssl", "req", "-x509", *algorithm, "-nodes", "-days", "30", "-subj", "/CN=" + name, *more, "-keyout", key, "-out", certificate)
+    run("openssl", "req", "-x509", *algorithm, "-nodes", "-days", str(days), "-subj", "/CN=" + name, *more, "-keyout", key, "-out", certificate)
     return certificate, key
 
 

@@ -86,6 +86,66 @@ certificate("intermediate-unsent", "the same, the server does not send it", lamb
 certificate("expired", "a leaf that has ended", lambda where: chain(where, days=0), ca="ca", expected="refused")
 
 
+certificate("ca-expired", "a good leaf of a CA that has ended", lambda where: old_ca(where), ca="ca", expected="refused")
+certificate("self-signed-expired", "self-signed and ended, configured as `ca`", lambda where: self_signed(where, "leaf", days=0), expected="refused")
+certificate("ca-for-clients", "a CA for clients only", lambda where: usage_of_ca(where, "extendedKeyUsage=clientAuth"), ca="ca", expected=("same", "refused"))
+certificate("ca-may-not-sign", "a CA whose key usage does not include signing", lambda where: usage_of_ca(where, "keyUsage=critical,digitalSignature"), ca="ca")
+certificate("names-allowed", "a CA that may name this network only", lambda where: usage_of_ca(where, "nameConstraints=critical,permitted;IP:10.77.0.0/255.255.0.0"), ca="ca")
+certificate("names-not-allowed", "a CA that may name another network only", lambda where: usage_of_ca(where, "nameConstraints=critical,permitted;IP:10.99.0.0/255.255.0.0"),
+            ca="ca", expected="refused")
+certificate("names-excluded", "a CA that may not name this network", lambda where: usage_of_ca(where, "nameConstraints=critical,excluded;IP:10.77.0.0/255.255.0.0"),
+            ca="ca", expected="refused")
+certificate("path-length", "an intermediate CA below one that allows none", lambda where: intermediate(where, above=("basicConstraints=critical,CA:TRUE,pathlen:0",)),
+            ca="ca", expected="refused")
+certificate("intermediate-is-no-ca", "an intermediate certificate that is no CA", lambda where: intermediate(where, middle="basicConstraints=critical,CA:FALSE"),
+            ca="ca", expected="refused")
+certificate("any-usage", "a leaf for any purpose", of_ca(NAMES, "extendedKeyUsage=anyExtendedKeyUsage"), ca="ca")
+certificate("no-basic-constraints", "a leaf without basic constraints", of_ca(NAMES), ca="ca")
+certificate("critical-names", "a leaf whose names are critical", of_ca(NAMES.replace("=", "=critical,", 1)), ca="ca")
+certificate("unknown-critical", "a leaf with a critical extension that nobody knows", of_ca(NAMES, "1.2.3.4.5=critical,ASN1:UTF8String:x"), ca="ca", expected="refused")
+certificate("unknown-extension", "a leaf with an extension that nobody knows", of_ca(NAMES, "1.2.3.4.5=ASN1:UTF8String:x"), ca="ca")
+certificate("odd-names", "a leaf with names of every kind", of_ca(NAMES + ",email:a@b.test,URI:https://x.test/,DNS:*.y.test,dirName:dn\n[dn]\nCN=x"), ca="ca")
+certificate("pss", "a leaf signed by RSA-PSS", lambda where: signed_again(where, "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32"), ca="ca")
+certificate("sha512-rsa", "a leaf signed with SHA-512", lambda where: signed_again(where, "-sha512"), ca="ca")
+certificate("version-1", "a leaf of version 1", lambda where: signed_again(where, extensions=False), ca="ca", expected="refused")
+certificate("serial-zero", "a leaf whose serial number is 0", lambda where: signed_again(where, "-set_serial", "0"), ca="ca")
+certificate("serial-negative", "a leaf whose serial number is negative", lambda where: signed_again(where, "-set_serial", "-5"), ca="ca", expected=("refused", "same"))
+certificate("serial-long", "a leaf with a serial number of 20 bytes", lambda where: signed_again(where, "-set_serial", "0x7f" + "ab" * 19), ca="ca")
+certificate("rsa-3072", "CA and leaf with RSA of 3072 bits", of_ca(algorithm=("-newkey", "rsa:3072")), ca="ca")
+certificate("mixed", "a leaf with P-256 by a CA with RSA", lambda where: (self_signed(where, "ca"), issued(where, "leaf", "ca", EC("P-256")))[1], ca="ca")
+certificate("same-subject", "`ca` has two CAs of one name, the right one last", lambda where: twins(where), ca="both")
+
+
+def usage_of_ca(where, *extensions):
+    self_signed(where, "ca", extensions=("basicConstraints=critical,CA:TRUE", *extensions))
+    return issued(where, "leaf", "ca")
+
+
+def old_ca(where):
+    self_signed(where, "ca", days=0)
+    return issued(where, "leaf", "ca")
+
+
+def signed_again(where, *options, extensions=True):
+    """A leaf, signed once more with these options of `openssl x509`."""
+    self_signed(where, "ca")
+    leaf, key = issued(where, "leaf", "ca")
+    serial = () if "-set_serial" in options else ("-CAcreateserial",)
+    run("openssl", "x509", "-req", "-in", where + "/leaf.csr", "-CA", where + "/ca.crt", "-CAkey", where + "/ca.key", "-days", "20",
+        *(("-extfile", where + "/leaf.ext") if extensions else ()), *serial, *options, "-out", leaf)
+    return leaf, key
+
+
+def twins(where):
+    """Two CAs with the same subject, as after a change of keys."""
+    old, _ = self_signed(where, "ca")
+    first = open(old).read()
+    self_signed(where, "ca")
+    with open(where + "/both.crt", "w") as f:
+        f.write(first + open(where + "/ca.crt").read())
+    return issued(where, "leaf", "ca")
+
+
 def sha1(where):
     self_signed(where, "ca")
     leaf, key = issued(where, "leaf", "ca")
@@ -94,9 +154,9 @@ def sha1(where):
     return leaf, key
 
 
-def intermediate(where, send=True):
-    self_signed(where, "ca")
-    issued(where, "middle", "ca", extensions=("basicConstraints=critical,CA:TRUE",))
+def intermediate(where, send=True, above=(NAMES,), middle="basicConstraints=critical,CA:TRUE"):
+    self_signed(where, "ca", extensions=above)
+    issued(where, "middle", "ca", extensions=(middle,))
     leaf, key = issued(where, "leaf", "middle")
     if send:
         with open(leaf, "a") as chained, open(where + "/middle.crt") as middle:
@@ -199,3 +259,37 @@ def seconds(name, title, layers, limit):
 for layers in (1, 4, 20):
     # A second more is what the hand-over may cost; the other second is for a machine that does other things as well.
     seconds("%d-layers" % layers, "%d layers behind a certificate that only the client was told of: the hand-over costs no time" % layers, layers, 2)
+
+
+def written(name, title, write, expected=AS_CONTAINERD):
+    """A leaf of a CA; `write(text of the CA, text of its key, path)` puts the file that is configured as `ca` there."""
+    @case("certificates-file-" + name, title, expected)
+    def _():
+        where = machine.scratch("pki")
+        made = chain(where)
+        with open(where + "/ca.crt") as ca, open(where + "/ca.key") as key:
+            text = write(ca.read(), key.read())
+        with open(where + "/file.pem", "wb") as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        return served(context(*made), where + "/file.pem")
+
+
+def der(text):
+    return ssl.PEM_cert_to_DER_cert(text)
+
+
+written("crlf", "a `ca` with Windows' line ends", lambda ca, key: ca.replace("\n", "\r\n"))
+written("no-newline", "a `ca` without a newline at its end", lambda ca, key: ca.rstrip("\n"))
+written("spaces", "a `ca` with spaces behind its lines", lambda ca, key: ca.replace("\n", "  \n"))
+written("long-line", "a `ca` whose base64 is one line", lambda ca, key: "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n" % "".join(ca.split("\n")[1:-2]))
+written("text-before", "a `ca` with the text of `openssl x509 -text` before it", lambda ca, key: "Certificate:\n    Data:\n        Version: 3 (0x2)\n" + ca)
+written("byte-order-mark", "a `ca` with a byte order mark", lambda ca, key: "\ufeff" + ca)
+written("with-key", "a `ca` beside its key", lambda ca, key: key + ca)
+written("with-headers", "a `ca` with headers, which Go does not take", lambda ca, key: ca.replace("CERTIFICATE-----\n", "CERTIFICATE-----\nA: b\n\n", 1), ("refused", "same", "handed over"))
+written("trusted", "a `ca` as openssl's TRUSTED CERTIFICATE, which Go does not take", lambda ca, key: ca.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), ("refused", "handed over"))
+written("x509", "a `ca` as X509 CERTIFICATE, which Go does not take", lambda ca, key: ca.replace("CERTIFICATE", "X509 CERTIFICATE"), ("refused", "handed over"))
+written("der", "a `ca` in DER", lambda ca, key: der(ca), ("refused", "handed over"))
+written("empty", "a `ca` that is empty", lambda ca, key: "", ("refused", "handed over"))
+written("broken-first", "a broken certificate before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + ca)
+written("broken-base64-first", "a certificate that is no base64 before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n" + ca)
+written("twice", "the same certificate twice", lambda ca, key: ca + ca)

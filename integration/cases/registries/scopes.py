@@ -103,3 +103,45 @@ challenge("commas", "a comma within quotes", 'Bearer realm="REALM",service="a,b"
 challenge("no-realm", "without a realm", 'Bearer service="s"')
 challenge("relative-realm", "a realm that is a path", 'Bearer realm="/token",service="s"')
 challenge("tab", "a tab behind the scheme", 'Bearer\trealm="REALM",service="s"')
+challenge("single-quotes", "values in single quotes", "Bearer realm='REALM',service='s'")
+challenge("empty-scope", "an empty scope", 'Bearer realm="REALM",service="s",scope=""')
+challenge("empty-service", "an empty service", 'Bearer realm="REALM",service=""')
+challenge("unknown-parameter", "a parameter that nobody knows", 'Bearer realm="REALM",service="s",x="y"')
+challenge("trailing-comma", "a comma at the end", 'Bearer realm="REALM",service="s",')
+challenge("double-comma", "two commas in a row", 'Bearer realm="REALM",,service="s"')
+challenge("no-commas", "parameters without commas", 'Bearer realm="REALM" service="s"')
+challenge("spaces-at-equals", "spaces around the equals signs", 'Bearer realm = "REALM", service = "s"')
+challenge("realm-twice", "the realm twice", 'Bearer realm="REALM",realm="http://127.0.0.1:1/",service="s"')
+challenge("open-quote", "a quote that is never closed", 'Bearer service="s",realm="REALM')
+challenge("basic-behind", "Bearer, then Basic in one header", 'Bearer realm="REALM",service="s", Basic realm="r"')
+challenge("digest-first", "Digest, then Bearer in one header", 'Digest realm="d", nonce="n", Bearer realm="REALM",service="s"')
+challenge("bearer-only", "Bearer and nothing else", "Bearer")
+challenge("empty", "an empty header", "")
+challenge("bytes", "a service with bytes >= 0x80", 'Bearer realm="REALM",service="caf\xe9"')
+challenge("long-scope", "a scope of 3000 bytes", 'Bearer realm="REALM",service="s",scope="repository:test/%s:pull"' % ("a" * 3000))
+challenge("many-scopes", "twenty scopes", 'Bearer realm="REALM",service="s",scope="%s"' % " ".join("repository:test/app%d:pull" % n for n in range(20)))
+challenge("token68", "a scheme with a token68, then Bearer", 'Negotiate YWJj==, Bearer realm="REALM",service="s"')
+
+
+@case("scopes-challenge-two-headers", "Basic and Bearer in two headers", AS_CONTAINERD)
+def _():
+    return two_headers('Basic realm="r"', 'Bearer realm="REALM",service="s"')
+
+
+@case("scopes-challenge-two-headers-behind", "Bearer and Basic in two headers", AS_CONTAINERD)
+def _():
+    return two_headers('Bearer realm="REALM",service="s"', 'Basic realm="r"')
+
+
+def two_headers(*texts):
+    with token_server(lambda asked, request: {"token": "T"}) as tokens:
+        def hook(request):
+            if request.headers.get("Authorization") == "Bearer T":
+                return None
+            # Names of headers are told apart by their case here only.
+            names = ("WWW-Authenticate", "Www-Authenticate")
+            return error(401, "UNAUTHORIZED", {name: text.replace("REALM", tokens.url + "/token") for name, text in zip(names, texts)})
+        with Registry(hook=hook) as registry:
+            image = small()
+            ref = registry.add("test/app", "t", image)
+            return and_command(compare(ref, image)[0], ref)

@@ -1,5 +1,9 @@
 """Answers of token servers, as containerd and distribution read them."""
-from lib.play import case, compare
+import gzip
+import time
+
+from lib.node import short
+from lib.play import Seen, blame, case, compare, pull_to
 from lib.registry import JSON, Registry, bearer, token_server
 from lib.server import NO_LENGTH, Answer
 
@@ -67,3 +71,60 @@ tokens("long", "a token of 20 kB", {"token": "T" * 20_000}, token="T" * 20_000)
 tokens("escaped", "a token with an escape", raw(b'{"token":"\\u0054"}'))
 tokens("odd-characters", "a token with + / = ~", {"token": "a+b/c=~"}, token="a+b/c=~")
 tokens("unknown-keys", "keys that nobody knows", {"token": "T", "x": {"y": [1, None]}, "detail": "z"})
+
+
+def squeezed(always):
+    """The answer of a token server that compresses: if it is asked to, or always."""
+    def answer(request):
+        body = b'{"token":"T"}'
+        if always or "gzip" in (request.headers.get("Accept-Encoding") or ""):
+            return Answer(200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(body))
+        return Answer(200, JSON, body)
+    return answer
+
+
+def asked(name, title, make, expected=AS_CONTAINERD, realm="/token"):
+    """`make()` gives what a token server answers to a request."""
+    @case("tokens-" + name, title, expected)
+    def _():
+        answer = make()
+        with token_server(lambda scopes, request: answer(request)) as server, Registry(hook=bearer(server.url + realm)) as registry:
+            image = small()
+            ref = registry.add("test/app", "t", image)
+            return and_command(compare(ref, image)[0], ref)
+
+
+def elsewhere(status):
+    return lambda request: Answer(200, JSON, b'{"token":"T"}') if request.path == "/other" else Answer(status, {"Location": "/other?" + request.query})
+
+
+asked("gzip", "an answer that is compressed if that is asked for", lambda: squeezed(False))
+for status in (301, 302, 303, 307, 308):
+    asked("redirect-%d" % status, "a redirect, status %d" % status, lambda status=status: elsewhere(status))
+asked("redirect-loop", "redirects without an end", lambda: lambda request: Answer(302, {"Location": request.path}), ("refused",))
+asked("slow", "an answer after two seconds", lambda: lambda request: (time.sleep(2), Answer(200, JSON, b'{"token":"T"}'))[1])
+asked("realm-query", "a realm with a query of its own", lambda: lambda request: Answer(200, JSON, b'{"token":"T"}') if "a=1" in request.query else Answer(400), realm="/token?a=1&b=2")
+asked("realm-path", "a realm with an escaped path", lambda: lambda request: Answer(200, JSON, b'{"token":"T"}'), realm="/a%20b/token")
+asked("realm-no-path", "a realm without a path", lambda: lambda request: Answer(200, JSON, b'{"token":"T"}'), realm="")
+asked("cookie", "an answer with a cookie", lambda: lambda request: Answer(200, {**JSON, "Set-Cookie": "a=b"}, b'{"token":"T"}'))
+asked("large", "an answer of 900 kB", lambda: lambda request: Answer(200, JSON, b'{"token":"T","x":"' + b"y" * 900_000 + b'"}'))
+tokens("newline-in-token", "a token with a newline", {"token": "T\n"})
+tokens("space-in-token", "a token with a space before it", {"token": " T"})
+tokens("errors-beside", "errors beside a token", {"token": "T", "errors": [{"code": "X"}]})
+tokens("errors-only", "status 200 and errors only", {"errors": [{"code": "DENIED", "message": "no"}]})
+
+
+def once(name, title, first):
+    """A token server that answers so once, and well from then on. containerd's client does not try again; ours does."""
+    @case("tokens-once-" + name, title, "ok")
+    def _():
+        answers = iter([first])
+        with token_server(lambda scopes, request: next(answers, {"token": "T"})) as server, Registry(hook=bearer(server.url + "/token")) as registry:
+            done, _ = pull_to(registry.add("test/app", "t", small()))
+            return blame(Seen("wrong" if done.code else "ok", short(done.error)), [done.error] if done.code else [])
+
+
+once("429", "status 429 once", Answer(429, {"Retry-After": "1"}))
+once("500", "status 500 once", Answer(500))
+once("503", "status 503 once", Answer(503, {"Retry-After": "1"}))
+once("closed", "a connection that is closed once", Answer(0))
