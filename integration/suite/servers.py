@@ -1,6 +1,8 @@
 """Servers a registry can stand behind: TLS, Basic and token authentication, nginx as mirror, an HTTP proxy."""
 import base64
+import contextlib
 import http.server
+import itertools
 import json
 import os
 import select
@@ -9,6 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -103,27 +106,34 @@ http {{
 
 
 class Logged:
-    """Requests for blobs in an nginx log since `reset`: (port, status, bytes, range, path)."""
+    """Requests for blobs in the log of the nginx at an address since `reset`: (port, status, bytes, range, path)."""
 
-    def __init__(self, path):
-        self.path, self.start = path, 0
+    def __init__(self, path, address):
+        self.path, self.address, self.start, self.marks = path, address, 0, itertools.count(1)
 
     def reset(self):
         self.start = os.path.getsize(self.path)
 
     def blobs(self, address=None):
-        # nginx writes a line when the request is over, which can be a moment after its last byte.
-        time.sleep(0.2)
+        # A line is written when its request is over, which can be a moment after its last byte, but before the one worker
+        # turns to another request.
+        mark = "/mark-%d." % next(self.marks)
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen("http://%s%s" % (self.address, mark), timeout=30).close()
+        wait_for("nginx's log", lambda: mark in self.text())
         found = []
+        for line in self.text().splitlines():
+            head, asked, rest = line.split('"')
+            port, status, size = head.split()
+            path = rest.split()[1]
+            if "/blobs/" in path and (address is None or address.endswith(":" + port)):
+                found.append((port, int(status), int(size), asked if asked != "-" else None, path))
+        return found
+
+    def text(self):
         with open(self.path) as f:
             f.seek(self.start)
-            for line in f:
-                head, asked, rest = line.split('"')
-                port, status, size = head.split()
-                path = rest.split()[1]
-                if "/blobs/" in path and (address is None or address.endswith(":" + port)):
-                    found.append((port, int(status), int(size), asked if asked != "-" else None, path))
-        return found
+            return f.read()
 
 
 class Background(http.server.ThreadingHTTPServer):

@@ -210,7 +210,7 @@ def checks(lab, registry):
         wait_for("the conversion to begin", lambda: os.listdir(temp))
         time.sleep(1)
         child.send_signal(signal.SIGINT)
-        said = child.communicate(timeout=10)[1]
+        said = child.communicate(timeout=60)[1]
         expect(child.returncode == 1 and "interrupted" in said, "exit %d: %s" % (child.returncode, said))
         expect(not os.listdir(temp), "left: %s" % os.listdir(temp))
 

@@ -240,14 +240,17 @@ PATTERNS = (("listed twice", lambda n: once(n // 2) * 2), ("twice in a row", lam
 
 
 def replacing_costs_linear_time(where, pushed, patterns):
-    def seconds(what):
+    def seconds(what, name=""):
         began = time.monotonic()
-        Node(where, "many-" + what.replace(" ", "-")).pull(pushed[what]["gzip"])
+        Node(where, "many-" + what.replace(" ", "-") + name).pull(pushed[what]["gzip"])
         return time.monotonic() - began
     plain = seconds("once")
     for what in patterns:
         took = seconds(what)
         # Generous, because others use the processors, too: what waits for each entry takes much longer.
+        if took > 3 * plain + 2:
+            # Nor may they have begun in between.
+            plain, took = seconds("once", "-again"), seconds(what, "-again")
         if took > 3 * plain + 2:
             raise Failure("%s: %.1f s; files listed once take %.1f s" % (what, took, plain))
 

@@ -115,7 +115,7 @@ def checks(lab, registry):
         started = time.monotonic()
         p.fails(at(basic), "docker-credential-test did not end within 1 s and was killed", "access denied", env=environment,
                 registry='credential_timeout = "1s"')
-        expect("took %.1f s" % (time.monotonic() - started), time.monotonic() - started < 10)
+        expect("took %.1f s" % (time.monotonic() - started), time.monotonic() - started < 60)
         with open(mark) as f:
             child = int(f.read())
         expect("the helper's child lives on", not os.path.exists("/proc/%d" % child) or
@@ -158,7 +158,8 @@ def checks(lab, registry):
         report = p.pull(at(address), registry='bandwidth = "%dKiB"' % (size // 5 // 1024), pull='segment = "256KiB"')
         took = time.monotonic() - started
         print("    %d tokens in %.1f s, %d of %d bytes" % (len(tokens.given), took, report["bytes_fetched"], size))
-        expect("%d tokens in %.1f s" % (len(tokens.given), took), 2 <= len(tokens.given) <= 6 and took > 4)
+        # Never more than one in a second: that is how long one is good for, as it counts whole seconds.
+        expect("%d tokens in %.1f s" % (len(tokens.given), took), 2 <= len(tokens.given) <= took + 2 and took > 4)
         expect("bytes were fetched twice", report["bytes_fetched"] < 1.01 * size)
         tokens.server.close()
 
@@ -217,7 +218,7 @@ def checks(lab, registry):
 
     def mirrors():
         (mirror, front), log = servers.nginx(lab, "mirror", MIRROR + FRONT)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, mirror)
         p = puller("mirror")
         p.hosts(front, '[host."http://%s"]\ncapabilities = ["pull", "resolve"]' % mirror)
         root = p.path("shared")
@@ -236,7 +237,7 @@ def checks(lab, registry):
     def without_ranges():
         whole = "server { listen $A; location / { proxy_set_header Range \"\"; max_ranges 0; proxy_pass http://%s; } }" % registry
         (mirror, front), log = servers.nginx(lab, "whole", whole + FRONT)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, mirror)
         p = puller("whole")
         p.hosts(front, '[host."http://%s"]' % mirror)
         p.pull(at(front))
@@ -249,7 +250,7 @@ def checks(lab, registry):
     def one_after_the_other():
         broken = "server { listen $A; location / { return 503; } }"
         (bad, front), log = servers.nginx(lab, "broken", broken + FRONT)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, bad)
         p = puller("order")
         down = free_address()
         p.hosts(front, '[host."http://%s"]\n[host."http://%s"]\n' % (down, bad))
@@ -272,7 +273,7 @@ def checks(lab, registry):
         lie = 'server { listen $A; location = "/v2/%s/blobs/%s" { alias %s; } location / { proxy_pass http://%s; } }' % (
             image.repository, layer["digest"], lab.path("lie"), registry)
         (mirror, front), log = servers.nginx(lab, "lying", lie + FRONT)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, mirror)
         p = puller("lying")
         p.hosts(front, '[host."http://%s"]' % mirror)
         p.pull(at(front))
@@ -284,7 +285,7 @@ def checks(lab, registry):
             proxy_pass http://%s; } location / { proxy_pass http://%s; } }""" % (basic, basic)
         second = "server { listen $B; location / { if ($http_authorization) { return 400; } proxy_pass http://%s; } }" % registry
         (front, storage), log = servers.nginx(lab, "redirect", first + second)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, front)
         p = puller("redirect")
         servers.docker_config(p.docker, front, USER, PASSWORD)
         p.pull(at(front))
@@ -293,7 +294,7 @@ def checks(lab, registry):
 
     def node_with_a_mirror():
         (mirror,), log = servers.nginx(lab, "only", MIRROR)
-        seen = servers.Logged(log)
+        seen = servers.Logged(log, mirror)
         p = puller("node")
         # A registry that is not there at all: everything comes from the mirror, as with a peer-to-peer cache.
         name = "127.0.0.1:9"
@@ -333,12 +334,15 @@ def checks(lab, registry):
 
     def limits():
         (mirror,), log = servers.nginx(lab, "limits", MIRROR)
-        p = puller("limits")
+        p, q = puller("limits"), puller("limits-none")
+        started = time.monotonic()
+        q.pull(at(mirror))
+        alone = time.monotonic() - started
         started = time.monotonic()
         p.pull(at(mirror), registry='bandwidth = "%dKiB"\nconnections = 1\nbytes_in_flight = "1MiB"' % (size // 3 // 1024))
         took = time.monotonic() - started
-        print("    %d bytes in %.1f s at a third of them in a second" % (size, took))
-        expect("took %.1f s" % took, 2.5 < took < 6)
+        print("    %d bytes in %.1f s at a third of them in a second, in %.1f s without a limit" % (size, took, alone))
+        expect("took %.1f s, %.1f s without a limit" % (took, alone), 2.5 < took < 5 + 3 * alone)
         p.fails(at(mirror), "limit that pull.deadline sets", registry='bandwidth = "%dKiB"' % (size // 20 // 1024), pull='deadline = "2s"')
 
     def secrets():

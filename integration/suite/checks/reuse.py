@@ -292,6 +292,10 @@ def checks(lab, registry):
                 if os.stat(one).st_ino == os.stat(two).st_ino or os.stat(one).st_nlink != 1:
                     raise Failure("%s is linked" % name)
 
+    def planned(node):
+        jobs = json.loads(run(BINARY, "status", "--address", node.ours, "--json").stdout)["jobs"]
+        return any(job["phase"] == "writing" for job in jobs)
+
     def both_at_once(node, one, two):
         """Pulls both at the same time on a thin line; gives what they said of failures, in this order."""
         failed = [None, None]
@@ -304,10 +308,10 @@ def checks(lab, registry):
         ask("/reset")
         try:
             pulls = [threading.Thread(target=pull, args=pair) for pair in enumerate((one, two))]
-            for thread in pulls:
-                thread.start()
-                # So that the first plans before the second.
-                time.sleep(0.5)
+            pulls[0].start()
+            # The first plans before the second: it has when it fetches what its plan says, or has failed.
+            wait_for("the first pull's plan", lambda: planned(node) or not pulls[0].is_alive(), 120)
+            pulls[1].start()
             for thread in pulls:
                 thread.join()
         finally:
