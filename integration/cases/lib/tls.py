@@ -9,12 +9,15 @@ RSA = ("-newkey", "rsa:2048")
 NAMES = "subjectAltName=IP:%s,IP:127.0.0.1,DNS:registry.test,DNS:localhost" % LAN
 
 
-def self_signed(directory, name, algorithm=RSA, extensions=(NAMES,), days=30):
-    """Makes NAME.crt and NAME.key. Without `basicConstraints` openssl makes it a CA."""
+def self_signed(directory, name, algorithm=RSA, extensions=(NAMES,), ended=False):
+    """Makes NAME.crt and NAME.key. Without `basicConstraints` openssl makes it a CA. `ended`: its time is over."""
     os.makedirs(directory, exist_ok=True)
     certificate, key = (os.path.join(directory, name + end) for end in (".crt", ".key"))
     more = [word for extension in extensions for word in ("-addext", extension)]
-    run("openssl", "req", "-x509", *algorithm, "-nodes", "-days", str(days), "-subj", "/CN=" + name, *more, "-keyout", key, "-out", certificate)
+    run("openssl", "req", "-x509", *algorithm, "-nodes", "-days", "30", "-subj", "/CN=" + name, *more, "-keyout", key, "-out", certificate)
+    if ended:
+        run("openssl", "x509", "-in", certificate, "-signkey", key, "-days", "0", "-out", certificate + ".new")
+        os.rename(certificate + ".new", certificate)
     return certificate, key
 
 

@@ -87,7 +87,7 @@ certificate("expired", "a leaf that has ended", lambda where: chain(where, days=
 
 
 certificate("ca-expired", "a good leaf of a CA that has ended", lambda where: old_ca(where), ca="ca", expected="refused")
-certificate("self-signed-expired", "self-signed and ended, configured as `ca`", lambda where: self_signed(where, "leaf", days=0), expected="refused")
+certificate("self-signed-expired", "self-signed and ended, configured as `ca`", lambda where: self_signed(where, "leaf", ended=True), expected="refused")
 certificate("ca-for-clients", "a CA for clients only", lambda where: usage_of_ca(where, "extendedKeyUsage=clientAuth"), ca="ca", expected=("same", "refused"))
 certificate("ca-may-not-sign", "a CA whose key usage does not include signing", lambda where: usage_of_ca(where, "keyUsage=critical,digitalSignature"), ca="ca")
 certificate("names-allowed", "a CA that may name this network only", lambda where: usage_of_ca(where, "nameConstraints=critical,permitted;IP:10.77.0.0/255.255.0.0"), ca="ca")
@@ -122,7 +122,7 @@ def usage_of_ca(where, *extensions):
 
 
 def old_ca(where):
-    self_signed(where, "ca", days=0)
+    self_signed(where, "ca", ended=True)
     return issued(where, "leaf", "ca")
 
 
