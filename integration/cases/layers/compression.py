@@ -4,7 +4,8 @@ import os
 import zlib
 
 from lib.image import GZIP, PLAIN, ZSTD, Image, zstd
-from lib.play import case, play_image
+from lib.node import short
+from lib.play import Seen, blame, case, convert, play_image, pull_to, registry
 from lib.rawtar import file, layer
 
 AS_CONTAINERD = ("same", "refused")
@@ -82,3 +83,20 @@ def _():
 @case("compression-layer-of-no-bytes", "a layer whose tar has no bytes at all", AS_CONTAINERD)
 def _():
     return play_image(Image(layer(file(b"f", b"x")), b""))
+
+
+def by_command(bits):
+    """Nobody takes a pull by our command over: it must have the memory."""
+    @case("compression-command-window-%d" % bits, "`pull --to` and `convert` of a zstd window of 2^%d bytes, more than a layer's memory" % bits, "ok")
+    def _():
+        tar = layer(file(b"f", b"hello" * 1000))
+        image = Image(tar, kind=ZSTD, packed=[zstd(tar, "--ultra", "-19", "--long=%d" % bits)])
+        ref = registry().add("case/window%d" % bits, "t", image)
+        done, tree = pull_to(ref)
+        _, failed = convert(ref)
+        wrong = short(done.error) if done.code else "no f" if b"f" not in tree else failed and "convert: " + short(failed)
+        return blame(Seen("wrong" if wrong else "ok", wrong or ""), [done.error] if done.code else [])
+
+
+for bits in (28, 29):
+    by_command(bits)

@@ -92,7 +92,7 @@ pub(crate) async fn run(command: Pull) -> Result<()> {
 
 /// Bytes of memory that a layer needs at once and may not have.
 fn lacking(error: &anyhow::Error) -> Option<u64> {
-    error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()?.lacks_memory())
+    error.chain().find_map(|cause| cause.downcast_ref::<Arc<EngineError>>()?.lacks_memory())
 }
 
 async fn pull(
