@@ -290,6 +290,6 @@ written("trusted", "a `ca` as openssl's TRUSTED CERTIFICATE, which Go does not t
 written("x509", "a `ca` as X509 CERTIFICATE, which Go does not take", lambda ca, key: ca.replace("CERTIFICATE", "X509 CERTIFICATE"), ("refused", "handed over"))
 written("der", "a `ca` in DER", lambda ca, key: der(ca), ("refused", "handed over"))
 written("empty", "a `ca` that is empty", lambda ca, key: "", ("refused", "handed over"))
-written("broken-first", "a broken certificate before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + ca, AS_CONTAINERD + ("handed over",))
-written("broken-base64-first", "a certificate that is no base64 before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n" + ca, AS_CONTAINERD + ("handed over",))
+written("broken-first", "a broken certificate before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + ca)
+written("broken-base64-first", "a certificate that is no base64 before the right one", lambda ca, key: "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n" + ca)
 written("twice", "the same certificate twice", lambda ca, key: ca + ca)

@@ -53,14 +53,9 @@ impl Tls {
         let mut seen = Vec::new();
         for path in &files.ca {
             let pem = read(path)?;
-            let bad = |reason: String| (path.clone(), reason);
-            let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-            let certificates = certificates.map_err(|error| bad(format!("not PEM certificates: {error}")))?;
+            let certificates = readable(&pem, path);
             if certificates.is_empty() {
-                return Err(bad("it has no certificate".to_owned()));
-            }
-            if let Some(nth) = certificates.iter().position(|one| !trust::is_certificate(one)) {
-                return Err(bad(format!("its certificate number {} is none", nth + 1)));
+                return Err((path.clone(), "it has no certificate that can be read".to_owned()));
             }
             parts.ca.extend(certificates);
             seen.extend_from_slice(&pem);
@@ -135,6 +130,21 @@ impl Tls {
     }
 }
 
+/// The certificates of a CA file, without those that are none: Go's `AppendCertsFromPEM` passes them over, too.
+fn readable(pem: &[u8], path: &Path) -> Vec<CertificateDer<'static>> {
+    let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
+    for (index, found) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        match found {
+            Ok(certificate) if trust::is_certificate(&certificate) => certificates.push(certificate),
+            Ok(_) | Err(_) => {
+                let (path, number) = (path.display(), index + 1);
+                tracing::warn!(%path, number, "a certificate of this file cannot be read; the others are used");
+            }
+        }
+    }
+    certificates
+}
+
 fn identity(pem: &[u8]) -> Option<Identity> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
     let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
@@ -160,5 +170,33 @@ impl fmt::Debug for Tls {
             .field("identity", &self.parts.identity.is_some())
             .field("skip_verify", &self.parts.skip_verify)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../tests/support/certificates/ca.pem");
+
+    #[test]
+    fn what_is_no_certificate_is_passed_over() {
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+        let without_end = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        for (pem, count) in [
+            (GOOD.to_owned(), 1),
+            (format!("{broken}{GOOD}"), 1),
+            (format!("{no_base64}{GOOD}"), 1),
+            (format!("{GOOD}{broken}{GOOD}{no_base64}"), 2),
+            (format!("{GOOD}{without_end}"), 1),
+            (format!("text\n{GOOD}"), 1),
+            (broken.to_owned(), 0),
+            (no_base64.to_owned(), 0),
+            (without_end.to_owned(), 0),
+            (String::new(), 0),
+        ] {
+            assert_eq!(readable(pem.as_bytes(), Path::new("ca.pem")).len(), count, "{pem}");
+        }
     }
 }
