@@ -42,6 +42,7 @@ lint: deny
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	PATH="$(DENY_DIR)/bin:$$PATH" $(CARGO) deny check bans licenses sources
 	integration/mutations/run --check
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 # Installs cargo-deny beside the other tools, unless the PATH has this very release.
 deny:
