@@ -172,7 +172,7 @@ def checks(lab, registry):
         try:
             for number, image in enumerate(update(), 1):
                 node.nerdctl("pull", "-q", image.name, snapshotter="overlayfs")
-                out = node.nerdctl("run", "--rm", "--net", "none", image.name, snapshotter="overlayfs").stdout
+                out = node.says(image, snapshotter="overlayfs").stdout
                 expect(out == "hello from version %d\n" % number, "the container printed %r" % out)
         finally:
             node.stop()

@@ -40,7 +40,7 @@ def checks(lab, registry):
     pushed = images.push(lab, registry, "lost", images.application(1), ["zstd:chunked", "gzip"])
 
     def says(node, image, *namespace):
-        return node.nerdctl(*namespace, "run", "--rm", "--net", "none", image.name, check=False)
+        return node.says(image, *namespace, check=False)
 
     def rebuilt(version, format, how):
         image = pushed[format].through(address)

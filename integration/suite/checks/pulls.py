@@ -15,7 +15,7 @@ def checks(lab, registry):
                 node.nerdctl("pull", "-q", image.name)
                 if node.layer_blobs(image):
                     raise Failure("containerd's content store holds layer blobs of " + image.name)
-                out = node.nerdctl("run", "--rm", "--net", "none", image.name).stdout
+                out = node.says(image).stdout
                 if out != "hello from %s\n" % says:
                     raise Failure("the container printed %r" % out)
                 if version != "2.4":

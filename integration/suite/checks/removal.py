@@ -40,7 +40,7 @@ def checks(lab, registry):
         node = Node(lab, version, [registry], name="twice-" + version)
         try:
             node.nerdctl("pull", "-q", twice.name)
-            out = node.nerdctl("run", "--rm", "--net", "none", twice.name).stdout
+            out = node.says(twice).stdout
             if out != "hello from version twice\n":
                 raise Failure("the container printed %r" % out)
             # All layers are one: a view of them must not be an overlay of one directory.
@@ -91,7 +91,7 @@ def checks(lab, registry):
             # Every image that is there is whole.
             for image in pulled:
                 node.nerdctl("pull", "-q", image.name)
-                out = node.nerdctl("run", "--rm", "--net", "none", image.name).stdout
+                out = node.says(image).stdout
                 if not out.startswith("hello from version"):
                     raise Failure("the container printed %r" % out)
             sound(node)
@@ -146,7 +146,7 @@ def checks(lab, registry):
         node = Node(lab, "2.4", [registry], name="damaged")
         image = pulled[0]
         def says(*namespace):
-            return node.nerdctl(*namespace, "run", "--rm", "--net", "none", image.name).stdout
+            return node.says(image, *namespace).stdout
         try:
             node.nerdctl("pull", "-q", image.name)
             right = says()
