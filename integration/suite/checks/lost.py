@@ -39,9 +39,6 @@ def checks(lab, registry):
     address, ask = lab.proxy(registry)
     pushed = images.push(lab, registry, "lost", images.application(1), ["zstd:chunked", "gzip"])
 
-    def says(node, image, *namespace):
-        return node.says(image, *namespace, check=False)
-
     def rebuilt(version, format, how):
         image = pushed[format].through(address)
         node = Node(lab, version, [address], name="lost-%s-%s" % (version, how))
@@ -54,11 +51,11 @@ def checks(lab, registry):
             with away(lab, image):
                 lose(node, how)
                 # By the daemon itself, or because containerd asks.
-                done = says(node, image)
+                done = node.says(image, check=False)
                 expect("run after the loss: %s%s" % (done.stdout, done.stderr), done.stdout == HELLO)
                 for _ in range(2):
                     node.nerdctl("pull", "-q", image.name)
-                    expect("run after a pull", says(node, image).stdout == HELLO)
+                    expect("run after a pull", node.says(image, check=False).stdout == HELLO)
                 # Nothing of this is in the registry's hands.
                 fetched = {digest: size for digest, size in ask("/stats")["body_of"].items() if any(digest in layer for layer in image.layers)}
                 expect("fetched after the loss: %s" % fetched, not fetched)
@@ -92,7 +89,7 @@ def checks(lab, registry):
             (victim,) = [os.path.dirname(os.path.dirname(path)) for path in glob.glob(node.root + "/snapshots/*/fs/srv")]
             shutil.rmtree(victim)
             lose(node)
-            done = says(node, image)
+            done = node.says(image, check=False)
             expect("it ran without its layer: %s" % done.stdout, done.returncode)
             (lost,) = ours(node, "status")["lost"]
             expect("status says %s" % lost, image.repository in lost["image"] and "pull it again" in lost["text"] and image.chain in lost["name"])
@@ -102,7 +99,7 @@ def checks(lab, registry):
             # What is said helps.
             node.ctr("images", "rm", "--sync", image.name)
             node.nerdctl("pull", "-q", image.name)
-            expect("run after the advice", says(node, image).stdout == HELLO)
+            expect("run after the advice", node.says(image, check=False).stdout == HELLO)
             expect("it is still called lost", not ours(node, "status")["lost"])
         finally:
             node.stop()
