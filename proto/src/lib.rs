@@ -84,6 +84,12 @@ pub mod containerd {
     }
 }
 
+impl std::fmt::Debug for chunked::control::v1::PullCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PullCredentials(..)")
+    }
+}
+
 /// Our own API.
 pub mod chunked {
     /// `Control`: what the command line asks the daemon.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunked_engine::{Engine, EngineError, EngineOptions, LayerReport};
+use chunked_engine::{Engine, EngineError, EngineOptions, LayerReport, Places};
 use chunked_fetch::{FetchOptions, Retry};
 use chunked_plan::Costs;
 use chunked_registry::{Client, ClientOptions, Platform, Reference, RegistryError};
@@ -132,7 +132,7 @@ impl Node {
     pub async fn pull(&self, reference: &Reference) -> Result<Vec<Arc<LayerReport>>, PullError> {
         let platform: Platform = "linux/amd64".parse().unwrap();
         let image = self.client.pull_image(reference, &platform).await.map_err(PullError::Image)?;
-        self.engine.image(&Arc::new(image)).await.map_err(PullError::Layer)
+        self.engine.image(&Arc::new(image), &Places::default()).await.map_err(PullError::Layer)
     }
 
     /// Whether the registry of `reference` answers several ranges in one request, as far as the node has found out by asking

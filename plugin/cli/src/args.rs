@@ -30,8 +30,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the daemon that containerd uses as a proxy snapshotter.
     Serve(Serve),
-    /// Pull an image without containerd, and write its root file system.
+    /// Pull an image before containerd asks for it, or without containerd.
     Pull(Pull),
+    /// Pulls that a running daemon does because somebody asked it to.
+    #[command(subcommand)]
+    Pulls(Pulls),
     /// Show what a running daemon does and holds.
     Status(StoreAccess),
     /// Drop layers that no snapshot needs.
@@ -88,7 +91,14 @@ pub(crate) struct Serve {
     pub(crate) containerd_address: Option<PathBuf>,
 }
 
+/// Puts an image's layers into the store.
+///
+/// A daemon that answers on the configured socket does it, so that containerd finds every layer ready; without one, or
+/// with `--root` of another store, this process does it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+  chunked-snapshotter pull registry.example/app:v1 --creds-stdin < credentials
+  chunked-snapshotter pull registry.example/app:v1 --root /tmp/store --to /tmp/rootfs")]
 pub(crate) struct Pull {
     /// Image: `[host[:port]/]repository[:tag][@digest]`.
     pub(crate) image: String,
@@ -96,6 +106,13 @@ pub(crate) struct Pull {
     /// into the store.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,
+    /// Socket of the daemon; overrides `address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+    /// Read credentials for the image's registry from standard input: `user:password`, or a JSON object with `username` and
+    /// `password` or with `identitytoken`. They are used for this pull alone, and sent to that registry alone.
+    #[arg(long)]
+    pub(crate) creds_stdin: bool,
     /// Print one JSON object about the pull instead of text and progress bars.
     #[arg(long)]
     pub(crate) json: bool,
@@ -108,6 +125,36 @@ pub(crate) struct Pull {
     pub(crate) index_host: bool,
     #[command(flatten)]
     pub(crate) registries: Registries,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pulls {
+    /// List the pulls that run or wait for their turn, oldest first.
+    Ls(DaemonAccess),
+    /// End a pull for all who wait for it. What is complete stays in the store.
+    Cancel {
+        /// As `ls` shows it.
+        number: u64,
+        #[command(flatten)]
+        access: DaemonAccess,
+    },
+    /// Print pulls as they begin and end, until interrupted.
+    Watch(DaemonAccess),
+    /// List the images whose layers are all in the store.
+    Images(DaemonAccess),
+}
+
+/// Where the daemon is.
+#[derive(Debug, Args)]
+pub(crate) struct DaemonAccess {
+    /// Socket of the daemon; overrides `address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 /// Where the store is: behind a running daemon, or, when none answers, below `--root`.

@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod pulls;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod store_ls;

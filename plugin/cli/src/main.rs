@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod logging;
 mod progress;
+mod pulling;
 mod rootfs;
 mod screen;
 mod settings;
@@ -21,6 +22,11 @@ use chunked_core::Causes;
 use clap::Parser as _;
 
 use crate::args::{Arguments, Command, StoreCommand};
+
+/// Memory is overwritten when it is given back: secrets pass through buffers of libraries that do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 /// How long threads that are writing may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -44,6 +50,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let result = match arguments.command {
         Command::Serve(command) => runtime.block_on(commands::serve::run(command)),
         Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
+        Command::Pulls(command) => runtime.block_on(commands::pulls::run(command)),
         Command::Status(command) => runtime.block_on(commands::status::run(command)),
         Command::Prune(command) => runtime.block_on(commands::prune::run(command)),
         Command::Store(StoreCommand::Ls(command)) => runtime.block_on(commands::store_ls::run(command)),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use chunked_config::Settings;
 use chunked_proto::MAX_MESSAGE_BYTES;
 use chunked_proto::chunked::control::v1::StatusRequest;
 use chunked_proto::chunked::control::v1::control_client::ControlClient;
@@ -22,19 +23,11 @@ pub(crate) enum Access {
 /// Asks the daemon on the configured socket, unless `--root` names another store than its.
 pub(crate) async fn open(access: &StoreAccess) -> Result<Access> {
     let settings = settings::for_person(&access.common)?;
-    let address = access.address.as_ref().unwrap_or(&settings.address);
-    match connect(address).await {
-        Ok(mut client) => {
-            let status = client.status(StatusRequest {}).await?.into_inner();
-            let root = settings.root.canonicalize().unwrap_or_else(|_| settings.root.clone());
-            if access.common.root.is_none() || Path::new(&status.root) == root {
-                return Ok(Access::Daemon(client));
-            }
-        }
-        Err(error) if access.address.is_some() => return Err(error),
-        Err(_) => {}
+    let named = (access.address.as_deref(), access.common.root.as_deref());
+    if let Some(client) = daemon(&settings, named).await? {
+        return Ok(Access::Daemon(client));
     }
-    let root = settings.root.clone();
+    let (root, address) = (settings.root.clone(), access.address.as_ref().unwrap_or(&settings.address));
     if !root.join("state.db").exists() {
         bail!(
             "no daemon answers on {}, and there is no layer store in {}: name it with --root",
@@ -45,6 +38,22 @@ pub(crate) async fn open(access: &StoreAccess) -> Result<Access> {
     let options = settings::store(&settings);
     let store = tokio::task::spawn_blocking(move || Store::open_with(&root, options)).await??;
     Ok(Access::Direct(Arc::new(store)))
+}
+
+/// The daemon on the configured socket, or on the one that was named; `None` when none answers there, or when it has
+/// another root than the one that was named.
+pub(crate) async fn daemon(
+    settings: &Settings,
+    (address, root): (Option<&Path>, Option<&Path>),
+) -> Result<Option<ControlClient<Channel>>> {
+    let mut client = match connect(address.unwrap_or(&settings.address)).await {
+        Ok(client) => client,
+        Err(error) if address.is_some() => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    let status = client.status(StatusRequest {}).await?.into_inner();
+    let wanted = settings.root.canonicalize().unwrap_or_else(|_| settings.root.clone());
+    Ok((root.is_none() || Path::new(&status.root) == wanted).then_some(client))
 }
 
 /// A client of the daemon on this socket.

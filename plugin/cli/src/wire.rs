@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use chunked_engine::{JobStatus, Phase};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_store::{
     Cleaned, Counts, Held, LayerInfo, Problem, Prune, Repairer, Store, StoreError, Verified, VerifyOptions,
@@ -160,5 +161,25 @@ pub(crate) fn verified(verified: &Verified) -> api::StoreVerified {
         bytes: verified.bytes,
         problems: verified.problems,
         repaired: verified.repaired,
+    }
+}
+
+/// A layer on its way.
+pub(crate) fn job(status: &JobStatus) -> api::LayerJob {
+    let phase = match status.phase {
+        Phase::Waiting => api::Phase::Waiting,
+        Phase::Planning => api::Phase::Planning,
+        Phase::Transferring => api::Phase::Writing,
+        Phase::Committing => api::Phase::Committing,
+    };
+    api::LayerJob {
+        diff_id: status.diff_id.to_string(),
+        blob: status.blob.to_string(),
+        blob_bytes: status.bytes_total,
+        phase: phase.into(),
+        planned_bytes: status.bytes_wanted,
+        fetched_bytes: status.bytes_fetched,
+        reused_bytes: status.bytes_reused,
+        ..api::LayerJob::default()
     }
 }

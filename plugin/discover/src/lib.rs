@@ -26,6 +26,7 @@ mod stored;
 
 pub use containerd::{Containerd, Options};
 pub use error::{DiscoverError, ErrorKind, NoSource};
+pub use every::Held;
 pub use found::{Found, NoRegistry, Source};
 pub use stored::{Content, StoredBlob};
 

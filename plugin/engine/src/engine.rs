@@ -59,6 +59,9 @@ pub struct Places {
     pub no_registry: bool,
     /// Fetch as few bytes as ranges allow, however long that takes: nobody waits for the layer.
     pub fewest_bytes: bool,
+    /// Asks the registry in the engine's place, with credentials that came with a request. Jobs are shared only with who
+    /// has the same client: nobody else gets what these credentials fetch before it is proven and in the store.
+    pub client: Option<Client>,
 }
 
 impl Default for EngineOptions {
@@ -136,7 +139,7 @@ impl Engine {
 
     /// Starts every layer of `image` that is neither here nor on its way, lowest first.
     pub fn start_image(&self, image: &Arc<Image>, places: &Places) {
-        let pull = self.pull(image);
+        let pull = self.pull(image, places);
         for index in 0..image.layers.len() {
             // What goes wrong now is told when the layer is asked for.
             let _ = self.join(image, index, &pull, places);
@@ -147,13 +150,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] of the lowest layer that failed. The jobs of the others go on.
-    pub async fn image(&self, image: &Arc<Image>) -> Result<Vec<Arc<LayerReport>>, Arc<EngineError>> {
-        let pull = self.pull(image);
+    pub async fn image(
+        &self,
+        image: &Arc<Image>,
+        places: &Places,
+    ) -> Result<Vec<Arc<LayerReport>>, Arc<EngineError>> {
+        let pull = self.pull(image, places);
         let _waiting = pull.wait();
         // Joined before any is awaited: a job that ends in between must still tell what it did.
-        let places = Places::default();
         let joined: Vec<_> =
-            (0..image.layers.len()).map(|index| self.join(image, index, &pull, &places)).collect();
+            (0..image.layers.len()).map(|index| self.join(image, index, &pull, places)).collect();
         let mut reports = Vec::with_capacity(joined.len());
         for joined in joined {
             reports.push(self.outcome(joined.map_err(Arc::new)?).await?);
@@ -172,7 +178,7 @@ impl Engine {
         index: usize,
         places: &Places,
     ) -> Result<Arc<LayerReport>, Arc<EngineError>> {
-        let pull = self.pull(image);
+        let pull = self.pull(image, places);
         let _waiting = pull.wait();
         self.outcome(self.join(image, index, &pull, places).map_err(Arc::new)?).await
     }
@@ -193,7 +199,7 @@ impl Engine {
     /// Called when somebody else fetches the layers of `image` from `index` on: ends their jobs, unless another image
     /// or a waiting call wants them. What is in the store already stays there. Must be called inside a tokio runtime.
     pub fn release(&self, image: &Arc<Image>, index: usize) {
-        let pull = self.pull(image);
+        let pull = self.pull(image, &Places::default());
         if pull.is_awaited() {
             return;
         }
@@ -212,13 +218,23 @@ impl Engine {
         });
     }
 
+    /// Called when who asked for `image` from `places` does not want it any more: ends its jobs, unless another image or a
+    /// waiting call wants them. What they made so far serves the next try.
+    pub fn give_up(&self, image: &Arc<Image>, places: &Places) {
+        let pull = self.pull(image, places);
+        if !pull.is_awaited() {
+            drop(self.0.jobs.release(image, 0, &pull));
+        }
+    }
+
     /// The running jobs.
     pub fn running(&self) -> Vec<JobStatus> {
         self.0.jobs.status()
     }
 
-    fn pull(&self, image: &Arc<Image>) -> Arc<Pull> {
+    fn pull(&self, image: &Arc<Image>, places: &Places) -> Arc<Pull> {
         let EngineOptions { deadline, keep_running_after_cancel: alone, .. } = self.0.options;
-        self.0.pulls.of(image, Limits { deadline, alone })
+        let client = places.client.as_ref().map(Client::number);
+        self.0.pulls.of(image, client, Limits { deadline, alone })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chunked_core::Causes;
-use chunked_registry::{Image, Layer};
+use chunked_registry::{Client, Image, Layer};
 use chunked_store::{Flavour, Store};
 use chunked_toc::Format;
 use tokio::task::JoinError;
@@ -38,6 +38,11 @@ impl Job {
     /// Host, with its port if it has one, of the registry that the layer is pulled from.
     pub(crate) fn registry(&self) -> Arc<str> {
         self.image.reference.host.as_str().into()
+    }
+
+    /// Who asks the registry.
+    pub(crate) fn client(&self) -> &Client {
+        self.places.client.as_ref().unwrap_or(&self.inner.client)
     }
 
     /// The layer, if the store has it.
@@ -89,7 +94,7 @@ impl Job {
     }
 
     fn remote(&self) -> LayerBlob {
-        LayerBlob::Registry(self.inner.client.blob(&self.image.reference, self.layer.blob, self.layer.size))
+        LayerBlob::Registry(self.client().blob(&self.image.reference, self.layer.blob, self.layer.size))
     }
 
     /// Pulls the layer from one place.

@@ -3,7 +3,8 @@
 //! A job belongs to what was asked for. Two pulls share one only when registry, blob and what the manifest says
 //! about the blob agree: then nobody gets another blob, waits for another registry, or fails over another manifest's
 //! lies. Other jobs that claim the same DiffID run beside it, and the first that proves the DiffID serves all. A
-//! failure is an answer only for those who asked in the same repository; others try for themselves.
+//! failure is an answer only for those who asked in the same repository; others try for themselves. Whoever has credentials
+//! of a request shares jobs only with those who have the same: what they fetch goes to others when it is in the store.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunked_core::{Causes, Digest, ObjectDigest};
-use chunked_registry::{Image, Layer};
+use chunked_registry::{Client, Image, Layer};
 use chunked_store::Flavour;
 use chunked_toc::Format;
 use futures_util::FutureExt;
@@ -43,6 +44,8 @@ struct Asked {
     format: Format,
     /// Only on this machine.
     no_registry: bool,
+    /// Number of the client, if it is not the engine's.
+    client: Option<u64>,
 }
 
 /// With whom a pull shares a job.
@@ -201,6 +204,7 @@ impl Engine {
             size: layer.size,
             format: chunked_toc::classify_layer(&layer.media_type, &layer.annotations, layer.size),
             no_registry: places.no_registry,
+            client: places.client.as_ref().map(Client::number),
         };
         let joined = |job: &Arc<Running>| {
             job.interest.add(pull);

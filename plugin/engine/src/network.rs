@@ -48,7 +48,7 @@ impl Job {
         }
         let image = std::sync::Arc::clone(&self.image);
         let size = image.config.len() as u64;
-        let config = self.inner.client.blob(&image.reference, image.config_digest, size);
+        let config = self.client().blob(&image.reference, image.config_digest, size);
         tokio::spawn(async move {
             let _ = chunked_fetch::probe(&config, &image.config).await;
         });

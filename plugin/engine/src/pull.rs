@@ -45,8 +45,9 @@ struct Waiters {
     alone_since: Instant,
 }
 
-/// An image as somebody asked for it: digest of its config, registry, repository.
-type Asked = (ObjectDigest, String, String);
+/// An image as somebody asked for it: digest of its config, registry, repository, and the number of the client if it is not
+/// the engine's.
+type Asked = (ObjectDigest, String, String, Option<u64>);
 
 /// The images being pulled.
 #[derive(Debug, Default)]
@@ -62,9 +63,9 @@ struct Running {
 impl Pulls {
     /// The pull of `image` that is running, or a new one, which lives as long as anybody holds it. One that has
     /// failed or used up its time is not gone on with.
-    pub(crate) fn of(&self, image: &Image, limits: Limits) -> Arc<Pull> {
+    pub(crate) fn of(&self, image: &Image, client: Option<u64>, limits: Limits) -> Arc<Pull> {
         let (host, repository) = (image.reference.host.clone(), image.reference.repository.clone());
-        let asked = (image.config_digest, host, repository);
+        let asked = (image.config_digest, host, repository, client);
         let mut running = self.0.lock();
         let running = &mut *running;
         running.pulls.retain(|_, pull| pull.strong_count() > 0);
@@ -218,16 +219,16 @@ mod tests {
     async fn layers_of_an_image_share_its_time() {
         let (pulls, image, layer) = (Pulls::default(), image("a.example", b"1"), ObjectDigest::of(b"layer"));
         let limits = limits(400, 10_000);
-        let first = pulls.of(&image, limits);
+        let first = pulls.of(&image, None, limits);
         assert!(first.within(layer, async {}).await.is_ok());
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let second = pulls.of(&image, limits);
+        let second = pulls.of(&image, None, limits);
         assert!(Arc::ptr_eq(&first, &second));
         let error = second.within(layer, std::future::pending::<()>()).await.unwrap_err();
         assert!(error.to_string().contains("pull.deadline"), "{error}");
         assert!(second.began.elapsed() < Duration::from_secs(5), "only what was left was waited for");
         assert!(second.over().is_some_and(|reason| reason.contains("pull.deadline")));
-        let again = pulls.of(&image, limits);
+        let again = pulls.of(&image, None, limits);
         assert!(again.began > first.began, "who tries again has time of its own");
     }
 
@@ -235,10 +236,13 @@ mod tests {
     fn images_of_two_registries_are_two_pulls_of_one_tree() {
         let (pulls, limits) = (Pulls::default(), limits(10_000, 0));
         let (here, there) = (image("a.example", b"1"), image("b.example", b"1"));
-        let (one, two) = (pulls.of(&here, limits), pulls.of(&there, limits));
+        let (one, two) = (pulls.of(&here, None, limits), pulls.of(&there, None, limits));
         assert!(!Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&one.linked, &two.linked));
-        let other = pulls.of(&image("a.example", b"2"), limits);
+        let other = pulls.of(&image("a.example", b"2"), None, limits);
         assert!(!Arc::ptr_eq(&one.linked, &other.linked));
+        let apart = pulls.of(&here, Some(1), limits);
+        assert!(!Arc::ptr_eq(&apart, &one), "a refusal of others says nothing to who has other credentials");
+        assert!(Arc::ptr_eq(&apart, &pulls.of(&here, Some(1), limits)));
         // A waiter of one is none of the other.
         let interest = Interest::default();
         let waiting = one.wait();

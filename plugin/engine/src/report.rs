@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use chunked_core::{Digest, ObjectDigest};
 use chunked_plan::Summary;
 use chunked_store::LayerPin;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a layer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// It was in the store.

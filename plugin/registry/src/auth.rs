@@ -29,7 +29,7 @@ use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::Endpoint;
 use crate::transport::Transport;
 pub(crate) use challenge::Challenge;
-use credentials::Credentials;
+pub use credentials::Credentials;
 pub(crate) use keychain::Places;
 use keychain::{Found, Keychain, Stamp};
 pub(crate) use scope::Scope;
@@ -45,6 +45,8 @@ type Key = (Arc<str>, Scope);
 /// Grants and where credentials come from.
 pub(crate) struct Auth {
     keychain: Keychain,
+    /// Given for one registry, by the host of its references; counts more than the keychain.
+    given: Option<(String, Credentials)>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
@@ -85,7 +87,29 @@ impl Slot {
 
 impl Auth {
     pub(crate) fn new(places: Places) -> Self {
-        Self { keychain: Keychain::new(places), slots: Mutex::default() }
+        Self { keychain: Keychain::new(places), given: None, slots: Mutex::default() }
+    }
+
+    /// The same places, no grants yet, and `credentials` for the registry `host` itself: its mirrors and every other host
+    /// get what the places have for them.
+    pub(crate) fn with(&self, host: &str, credentials: Credentials) -> Self {
+        let given = Some((host.to_owned(), credentials));
+        Self { keychain: self.keychain.again(), given, slots: Mutex::default() }
+    }
+
+    /// What `endpoint` is to be told. See [`Keychain::find`].
+    async fn find(
+        &self,
+        endpoint: &Endpoint,
+        repository: &str,
+        refused: bool,
+    ) -> Result<Found, RegistryError> {
+        match &self.given {
+            Some((host, credentials)) if *host == endpoint.host && endpoint.mirror_of.is_none() => {
+                Ok(Found { credentials: Some(credentials.clone()), ..Found::default() })
+            }
+            _ => self.keychain.find(&endpoint.host, repository, refused).await,
+        }
     }
 
     fn slot(&self, endpoint: &Endpoint, scope: &Scope) -> Arc<Slot> {
@@ -170,7 +194,7 @@ impl Auth {
     ) -> Result<(HeaderValue, Duration), RegistryError> {
         let subject = Subject { host: endpoint.host.clone(), what: scope.repository().to_owned() };
         let offered = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
-        let found = self.keychain.find(&endpoint.host, scope.repository(), refused).await?;
+        let found = self.find(endpoint, scope.repository(), refused).await?;
         if let Some(challenge) = offered("bearer") {
             let token = token::request(transport, endpoint, scope, challenge, &found).await?;
             let header = secret_header(&format!("Bearer {}", token.secret.expose_secret()), &subject)?;

@@ -8,8 +8,9 @@ mod resolve;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::auth::{Auth, Places};
+use crate::auth::{Auth, Credentials, Places};
 use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::options::ClientOptions;
@@ -27,9 +28,14 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) transport: Transport,
     pub(crate) auth: Auth,
-    pub(crate) hosts: Hosts,
-    pub(crate) knowledge: Knowledge,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) knowledge: Arc<Knowledge>,
+    /// Tells it from every other of this process.
+    number: u64,
 }
+
+/// Clients made so far.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 impl Client {
     /// A client; connects to nothing yet.
@@ -47,7 +53,26 @@ impl Client {
         let hosts = Hosts::new(options.config_path.clone(), options.plain_http.clone());
         let knowledge = Knowledge::open(options.knowledge.clone());
         let transport = Transport::new(options)?;
-        Ok(Self { inner: Arc::new(Inner { transport, auth, hosts, knowledge }) })
+        Ok(Self::of(transport, auth, Arc::new(hosts), Arc::new(knowledge)))
+    }
+
+    fn of(transport: Transport, auth: Auth, hosts: Arc<Hosts>, knowledge: Arc<Knowledge>) -> Self {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        Self { inner: Arc::new(Inner { transport, auth, hosts, knowledge, number }) }
+    }
+
+    /// A client that has `credentials` for the registry `host`, and for no other host: neither for its mirrors nor for
+    /// those that it redirects to. Limits, and what is known of hosts, are shared with this client; connections and grants
+    /// are not, and end with it.
+    #[must_use]
+    pub fn with_credentials(&self, host: &str, credentials: Credentials) -> Self {
+        let Inner { transport, auth, hosts, knowledge, .. } = &*self.inner;
+        Self::of(transport.apart(), auth.with(host, credentials), Arc::clone(hosts), Arc::clone(knowledge))
+    }
+
+    /// A number that clones of this client have, and no other client of this process.
+    pub fn number(&self) -> u64 {
+        self.inner.number
     }
 }
 

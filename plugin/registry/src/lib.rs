@@ -31,6 +31,7 @@ mod reference;
 mod retry;
 mod transport;
 
+pub use auth::Credentials;
 pub use blob::{Blob, Ranges};
 pub use body::Body;
 pub use client::{Client, configured_hosts};

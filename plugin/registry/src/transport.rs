@@ -45,7 +45,7 @@ const PATIENCE: u32 = 2;
 pub(crate) struct Transport {
     clients: Clients,
     limits: Limits,
-    answered: Answered,
+    answered: Arc<Answered>,
     throttle: Arc<Throttle>,
     /// Longest silence tolerated from a server.
     stall: Duration,
@@ -69,7 +69,18 @@ impl Transport {
         // Whatever is wrong with the process shows here and not in the first pull.
         let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
         clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
-        Ok(Self { clients, limits, answered: Answered::default(), throttle, stall, pace, plain_redirects })
+        Ok(Self { clients, limits, answered: Arc::default(), throttle, stall, pace, plain_redirects })
+    }
+
+    /// One with connections of its own, inside the same limits.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            clients: self.clients.apart(),
+            limits: self.limits.clone(),
+            answered: Arc::clone(&self.answered),
+            throttle: Arc::clone(&self.throttle),
+            ..*self
+        }
     }
 
     /// Sends to `endpoint`, as its configuration says, and follows redirects until there is an answer of another

@@ -5,7 +5,7 @@
 mod registry;
 
 use chunked_core::{ByteRange, Digest, ObjectDigest};
-use chunked_registry::{Blob, Client, ClientOptions, ErrorKind, Platform, RegistryError};
+use chunked_registry::{Blob, Client, ClientOptions, Credentials, ErrorKind, Platform, RegistryError};
 use registry::{Access, Quirk, Registry, options};
 use serde_json::json;
 
@@ -229,6 +229,32 @@ async fn credentials_and_headers_go_to_their_own_host_only() {
     let seen = storage.seen();
     assert_eq!(seen.len(), 1);
     assert!(seen[0].authorization.is_none() && !seen[0].headers.contains_key("x-key"));
+}
+
+#[tokio::test]
+async fn credentials_of_a_request_go_to_its_registry_only_and_to_no_other_client() {
+    let setup = Setup::new(1).await;
+    setup.hosts_toml(&format!("[host.'{}']\n", setup.mirrors[0].url()));
+    setup.upstream.access(Access::Basic("user:pass"));
+    setup.mirrors[0].access(Access::Basic("user:pass"));
+    let client = setup.client();
+    let given = client.with_credentials(&setup.host(), Credentials::password("user", "pass"));
+    assert_ne!(client.number(), given.number());
+    assert_eq!(given.number(), given.clone().number());
+    read(&setup.blob(&given), RANGE).await.unwrap();
+    assert!(setup.mirrors[0].seen().iter().all(|seen| seen.authorization.is_none()));
+    // The client it came from has neither the credentials nor what they brought.
+    assert_eq!(read(&setup.blob(&client), RANGE).await.unwrap_err().kind(), ErrorKind::Denied);
+    // Nor does another registry get them.
+    let other = client.with_credentials("registry.example", Credentials::password("user", "pass"));
+    assert_eq!(read(&setup.blob(&other), RANGE).await.unwrap_err().kind(), ErrorKind::Denied);
+    // Nor whom the registry redirects to.
+    let storage = Registry::start().await;
+    let to = format!("{}/v2/x/blobs/{}", storage.url(), storage.blob(content()));
+    setup.upstream.script(move |_, _| Quirk::Redirect(to.clone()));
+    read(&setup.blob(&given), RANGE).await.unwrap();
+    assert!(storage.seen().iter().all(|seen| seen.authorization.is_none()));
+    assert_eq!(storage.seen().len(), 1);
 }
 
 fn put(registry: &Registry, tag: &str) -> ObjectDigest {

@@ -4,6 +4,7 @@ mod cause;
 mod control;
 mod handed;
 mod lost;
+mod pulls;
 mod remote;
 mod repair;
 pub(crate) mod scrub;
@@ -25,6 +26,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
+use self::pulls::Pulls;
 use self::repair::Again;
 use self::scrub::Scrub;
 use crate::args::Serve;
@@ -51,10 +53,16 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let cleaner = store.start_cleaner()?;
     let client = Client::new(settings::client(&settings))?;
     let hand_over = settings.pull.fallback == Fallback::Containerd;
-    let engine = Engine::new(Arc::clone(&store), client, settings::engine(&settings))?;
+    let engine = Engine::new(Arc::clone(&store), client.clone(), settings::engine(&settings))?;
+    let pulls = Pulls::new(engine.clone(), client, settings.pull.keep_running_after_cancel);
     let options = settings::discover(&settings);
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
-    let remote = Arc::new(remote::Remote::new(Arc::clone(&containerd), engine.clone(), hand_over));
+    let remote = Arc::new(remote::Remote::new(
+        Arc::clone(&containerd),
+        engine.clone(),
+        Arc::clone(pulls.kept()),
+        hand_over,
+    ));
 
     let address = settings.address.clone();
     let (listener, socket) = socket::bind(&address)?;
@@ -83,7 +91,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
         engine,
         containerd,
         host,
-        control::Told { handed_over, lost, scrub: scrub.shown() },
+        control::Told { handed_over, lost, scrub: scrub.shown(), pulls },
     );
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()

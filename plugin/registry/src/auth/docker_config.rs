@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
@@ -171,16 +169,7 @@ fn credentials(auth: &Auth) -> Result<Option<Credentials>, &'static str> {
 }
 
 fn decode(encoded: &str) -> Result<Credentials, &'static str> {
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    const BAD: &str = "an \"auth\" entry is not base64 of user:password";
-    let text =
-        ENGINE.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(BAD)?;
-    let (user, password) = text.split_once(':').filter(|(user, _)| !user.is_empty()).ok_or(BAD)?;
-    // Docker pads with zero bytes.
-    Ok(Credentials::Password { user: user.to_owned(), password: password.trim_end_matches('\0').into() })
+    Credentials::from_base64(encoded).ok_or("an \"auth\" entry is not base64 of user:password")
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ impl Keychain {
         Self { places, plugins }
     }
 
+    /// Another one that looks in the same places and remembers nothing.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.places.clone())
+    }
+
     fn files(&self) -> impl Iterator<Item = PathBuf> {
         let docker = self.places.docker_config.as_deref().map(docker_config::locate);
         docker.into_iter().chain(self.places.containers_auth.clone())

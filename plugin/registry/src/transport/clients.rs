@@ -36,6 +36,11 @@ impl Clients {
         Self { options, made: Mutex::default() }
     }
 
+    /// None made yet, with the same options.
+    pub(super) fn apart(&self) -> Self {
+        Self::new(self.options.clone())
+    }
+
     /// The client for `url`.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! Our own API on the daemon's socket: what `status` shows, `prune`, and looking into the store.
 
+mod pulls;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chunked_core::Causes;
 use chunked_discover::Containerd;
-use chunked_engine::{Engine, JobStatus, Phase};
+use chunked_engine::Engine;
 use chunked_host::{HostIndex, HostStatus};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
@@ -17,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
+use super::pulls::Pulls;
 use super::repair::Again;
 use super::scrub;
 use crate::wire;
@@ -35,6 +38,7 @@ pub(crate) struct Told {
     pub(crate) handed_over: Arc<HandOvers>,
     pub(crate) lost: Arc<LostSnapshots>,
     pub(crate) scrub: Arc<Mutex<scrub::Shown>>,
+    pub(crate) pulls: Pulls,
 }
 
 /// The control service.
@@ -70,7 +74,7 @@ impl Control for Service {
     }
 
     async fn layers(&self, _: Request<api::LayersRequest>) -> Result<Response<api::LayersResponse>, Status> {
-        let jobs = self.engine.running().iter().map(job).collect();
+        let jobs = self.engine.running().iter().map(wire::job).collect();
         Ok(Response::new(api::LayersResponse { jobs }))
     }
 
@@ -102,6 +106,35 @@ impl Control for Service {
         let events = wire::verify(&self.store, request.into_inner(), Some(Box::new(repairer)));
         let events = ReceiverStream::new(events).map(|event| event.map_err(failed));
         Ok(Response::new(Box::pin(events)))
+    }
+
+    type PullStream = pulls::Told<api::PullEvent>;
+
+    async fn pull(&self, request: Request<api::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        pulls::pull(&self.told.pulls, request).map(Response::new)
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<api::CancelRequest>,
+    ) -> Result<Response<api::CancelResponse>, Status> {
+        let found = self.told.pulls.cancel(request.into_inner().number);
+        Ok(Response::new(api::CancelResponse { found }))
+    }
+
+    async fn jobs(&self, _: Request<api::JobsRequest>) -> Result<Response<api::JobsResponse>, Status> {
+        Ok(Response::new(api::JobsResponse { jobs: self.told.pulls.jobs() }))
+    }
+
+    async fn images(&self, _: Request<api::ImagesRequest>) -> Result<Response<api::ImagesResponse>, Status> {
+        let images = pulls::images(&self.told.pulls, &self.containerd, &self.store).await?;
+        Ok(Response::new(api::ImagesResponse { images }))
+    }
+
+    type EventsStream = pulls::Told<api::Event>;
+
+    async fn events(&self, _: Request<api::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Ok(Response::new(pulls::events(&self.told.pulls)))
     }
 }
 
@@ -164,24 +197,5 @@ fn host_status(status: &HostStatus) -> api::HostStatus {
         hashed_bytes: pass.hashed_bytes,
         pass_started_at: status.pass.as_ref().map(|pass| time(pass.started)),
         pass_finished_at: pass.finished.map(time),
-    }
-}
-
-fn job(status: &JobStatus) -> api::LayerJob {
-    let phase = match status.phase {
-        Phase::Waiting => api::Phase::Waiting,
-        Phase::Planning => api::Phase::Planning,
-        Phase::Transferring => api::Phase::Writing,
-        Phase::Committing => api::Phase::Committing,
-    };
-    api::LayerJob {
-        diff_id: status.diff_id.to_string(),
-        blob: status.blob.to_string(),
-        blob_bytes: status.bytes_total,
-        phase: phase.into(),
-        planned_bytes: status.bytes_wanted,
-        fetched_bytes: status.bytes_fetched,
-        reused_bytes: status.bytes_reused,
-        ..api::LayerJob::default()
     }
 }

@@ -14,6 +14,7 @@ use chunked_store::{ChainLayer, LayerPin};
 
 use super::cause;
 use super::handed::Handed;
+use super::pulls::Kept;
 use super::stored::Stored;
 
 /// [`RemoteLayers`] over containerd's content store and the engine. Cheap to clone.
@@ -22,16 +23,28 @@ pub(crate) struct Remote {
     containerd: Arc<Containerd>,
     engine: Engine,
     handed: Arc<Handed>,
+    /// Images that were pulled before containerd asked.
+    kept: Arc<Kept>,
     /// Layers that we cannot make are containerd's.
     hand_over: bool,
 }
 
 impl Remote {
-    pub(crate) fn new(containerd: Arc<Containerd>, engine: Engine, hand_over: bool) -> Self {
-        Self { containerd, engine, handed: Arc::default(), hand_over }
+    pub(crate) fn new(containerd: Arc<Containerd>, engine: Engine, kept: Arc<Kept>, hand_over: bool) -> Self {
+        Self { containerd, engine, handed: Arc::default(), kept, hand_over }
+    }
+
+    /// A layer of an image that was pulled lately, if it is in order: found without asking anybody.
+    async fn pulled_before(&self, target: &Digest) -> Option<LayerPin> {
+        let (image, index) = self.kept.find(target)?;
+        // What is wrong with the store is told by the usual way.
+        self.engine.present(&image, index).await.ok().flatten()
     }
 
     async fn find_and_pull(self, request: RemoteRequest) -> Result<LayerPin, RemoteError> {
+        if let Some(pin) = self.pulled_before(&request.target).await {
+            return Ok(pin);
+        }
         let found =
             self.containerd.find(request.namespace.as_deref(), &request.target, &request.labels).await;
         let found =
@@ -87,7 +100,8 @@ impl Remote {
         let mut failed: Option<RemoteError> = None;
         for source in std::iter::once(first).chain(alternatives) {
             let no_registry = source.no_registry.is_some();
-            let places = Places { contents: contents.clone(), no_registry, fewest_bytes: false };
+            let places =
+                Places { contents: contents.clone(), no_registry, fewest_bytes: false, client: None };
             self.engine.start_image(&source.image, &places);
             let error = match self.engine.layer(&source.image, source.index, &places).await {
                 Ok(report) => return Ok(report.pin.clone()),

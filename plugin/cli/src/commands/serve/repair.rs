@@ -53,7 +53,12 @@ impl Again {
     }
 
     async fn from(&self, source: &Source) -> Result<LayerPin, String> {
-        let places = Places { contents: None, no_registry: source.no_registry.is_some(), fewest_bytes: true };
+        let places = Places {
+            contents: None,
+            no_registry: source.no_registry.is_some(),
+            fewest_bytes: true,
+            client: None,
+        };
         match self.engine.layer(&source.image, source.index, &places).await {
             Ok(report) => Ok(report.pin.clone()),
             Err(error) => Err(format!("image {}: {}", source.image.reference, Causes(&*error))),
