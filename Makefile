@@ -6,7 +6,7 @@ BIN := target/release/chunked-snapshotter
 DENY := 0.20.2
 DENY_DIR := $(CURDIR)/.tools/deny-$(DENY)
 
-.PHONY: help build tools demo test unit check cases bench bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
+.PHONY: help build tools demo test unit check cases bench bench-quick bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
@@ -14,6 +14,7 @@ help:
 	@echo "make cases    images and registries that other pullers failed on, beside containerd's overlayfs"
 	@echo "make disk     power cuts, failing system calls, roots that cannot hold layers, the order on disk"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
+	@echo "make bench-quick  bytes and memory of pulls and updates, asserted; needs no quiet machine, and CI runs it"
 	@echo "make bench-http2   one HTTP/2 connection against several HTTP/1.1 ones, over lines of several lengths"
 	@echo "make bench-writer  our writer of the format against the reference one, on a layer of 1 GB; round trip of every corpus tar"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (10) seconds, on stable Rust"
@@ -80,6 +81,7 @@ latency:
 	$(CARGO) bench -p chunked-snapshot --bench latency
 
 bench: build tools
+	integration/tools/build bench
 	integration/bench/run
 
 floor: build tools
@@ -95,6 +97,9 @@ bench-writer: build tools
 
 fuzz:
 	fuzz/run
+
+bench-quick: build tools
+	integration/suite/run costs
 
 bench-http2: build tools
 	integration/bench/http2

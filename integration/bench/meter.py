@@ -10,26 +10,29 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Meter:
-    def __init__(self, ask):
+    def __init__(self, ask, servers):
         self.ask = ask  # the counting proxy's control port
+        self.servers = servers  # pids of registry, web server and proxy
 
-    def measure(self, command, daemons, env, warm):
-        """Runs the command; `daemons` are the pids that work for it, `warm` the files that shall be in memory."""
+    def measure(self, command, daemons, env, warm, drop):
+        """Runs the command; `daemons` are the pids that work for it, `warm` the files that shall be in memory. `drop`: nothing else is."""
         subprocess.run(["sync"], check=True)
-        with open("/proc/sys/vm/drop_caches", "w") as f:
-            f.write("3")
+        if drop:
+            with open("/proc/sys/vm/drop_caches", "w") as f:
+                f.write("3")
         for path in warm:
             read(path)
         for pid in daemons:
             with open("/proc/%d/clear_refs" % pid, "w") as f:
                 f.write("5")  # VmHWM starts again
         self.ask("/reset")
-        before = sum(map(cpu_of_tree, daemons))
+        before, served = sum(map(cpu_of_tree, daemons)), sum(map(cpu_of_tree, self.servers))
         wall, usage, client_peak = timed(command, env)
         settle(daemons)
-        stats = self.ask("/stats")
+        stats, daemon_peak = self.ask("/stats"), sum(map(high_water, daemons[-1:]))
         return {"wall": wall, "cpu": sum(map(cpu_of_tree, daemons)) - before + usage.ru_utime + usage.ru_stime,
                 "wire": stats["down"], "requests": stats["requests"], "ranges": stats["ranges"],
+                "server_cpu": sum(map(cpu_of_tree, self.servers)) - served, "daemon_rss": daemon_peak or client_peak,
                 "rss": client_peak + sum(map(high_water, daemons))}
 
 

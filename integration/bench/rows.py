@@ -1,4 +1,4 @@
-"""The peers. Each row's store starts empty, pulls release 1 (cold), then release 2 (update)."""
+"""The peers. Each row's store starts empty and pulls the releases of an image one after the other."""
 import os
 import shutil
 
@@ -12,6 +12,36 @@ runroot = "{root}/r"
 pull_options = {{enable_partial_images = "true", use_hard_links = "false", ostree_repos = ""}}
 """
 
+SOCI_CONF = """no_prometheus = true
+skip_check_snapshotter_supported = true
+[content_store]
+type = "containerd"
+containerd_address = "{containerd}"
+[pull_modes.soci_v1]
+enable = false
+[pull_modes.soci_v2]
+enable = false
+[pull_modes.parallel_pull_unpack]
+enable = true
+max_concurrent_downloads = 50
+max_concurrent_downloads_per_image = 10
+concurrent_download_chunk_size = "16mb"
+max_concurrent_unpacks = 20
+max_concurrent_unpacks_per_image = 10
+discard_unpacked_layers = true
+[resolver.host."{registry}"]
+[[resolver.host."{registry}".mirrors]]
+host = "http://{registry}"
+insecure = true
+"""
+SOCI_PLUGIN = """[proxy_plugins.soci]
+  type = "snapshot"
+  address = "{socket}"
+[proxy_plugins.soci.exports]
+  root = "{root}"
+  enable_remote_snapshot_annotations = "true"
+"""
+
 
 class Containerd:
     """`ctr images pull` with containerd 2.4: the same client for us and for overlayfs."""
@@ -22,7 +52,7 @@ class Containerd:
         self.env = self.node.env()
         self.program = os.path.join(self.node.bin, "ctr")
 
-    def command(self, image, release):
+    def command(self, image, case):
         return [self.program, "-a", self.node.socket, "images", "pull", "--plain-http", "--snapshotter", self.snapshotter, image]
 
     def daemons(self):
@@ -31,6 +61,43 @@ class Containerd:
 
     def close(self):
         self.node.stop()
+
+
+class SociNode(Node):
+    """A containerd that knows SOCI's library as `soci`, in its parallel mode, with the settings its documents give."""
+
+    def __init__(self, lab, address):
+        self.registry = address
+        super().__init__(lab, "2.4", [address], name="bench")
+
+    def start_daemon(self):
+        super().start_daemon()
+        with open(self.path("soci.toml"), "w") as f:
+            f.write(SOCI_CONF.format(containerd=self.socket, registry=self.registry))
+        self.soci = self.lab.start("soci", [os.path.join(TOOLS, "socid"), "-address", self.path("soci.sock"), "-root", self.path("soci"),
+                                            "-config", self.path("soci.toml")])
+
+    def more_containerd(self):
+        return SOCI_PLUGIN.format(socket=self.path("soci.sock"), root=self.path("soci"))
+
+    def stop(self):
+        self.soci.stop()
+        super().stop()
+
+
+class Soci(Containerd):
+    """SOCI pulls whole layers in parallel pieces, if its client gives it the image's labels: nerdctl does."""
+
+    def __init__(self, lab, address):
+        self.snapshotter, self.node = "soci", SociNode(lab, address)
+        self.env, self.program = self.node.env(), os.path.join(TOOLS, "nerdctl")
+
+    def command(self, image, case):
+        return [self.program, "-a", self.node.socket, "--data-root", self.node.path("nerdctl"), "--insecure-registry",
+                "--snapshotter", "soci", "pull", "-q", image]
+
+    def daemons(self):
+        return [self.node.containerd.pid, self.node.soci.pid]
 
 
 class Reference:
@@ -45,8 +112,8 @@ class Reference:
         self.env = {"CONTAINERS_STORAGE_CONF": conf, "CONTAINERS_REGISTRIES_CONF": "/dev/null"}
         self.program = os.path.join(TOOLS, "refcopy")
 
-    def command(self, image, release):
-        return [self.program, "docker://" + image, "containers-storage:bench/v%d" % release]
+    def command(self, image, case):
+        return [self.program, "docker://" + image, "containers-storage:bench/" + case]
 
     def daemons(self):
         return []
@@ -63,7 +130,7 @@ class Engine:
         self.store = lab.path("engine")
         self.env, self.program = {}, BINARY
 
-    def command(self, image, release):
+    def command(self, image, case):
         return [BINARY, "pull", image, "--root", self.store, "--json"]
 
     def daemons(self):
@@ -79,6 +146,15 @@ ROWS = {
     "overlayfs-gzip": ("overlayfs on gzip", "gzip", lambda *a: Containerd(*a, "overlayfs")),
     "overlayfs-zstd": ("overlayfs on zstd", "zstd", lambda *a: Containerd(*a, "overlayfs")),
     "reference": ("reference partial puller", "zstd:chunked", Reference),
+    "soci": ("SOCI in parallel mode on zstd", "zstd", Soci),
     "ours-gzip": ("ours on gzip", "gzip", lambda *a: Containerd(*a, "chunked")),
     "engine": ("ours without containerd", "zstd:chunked", Engine),
 }
+
+
+def missing_parts(row):
+    """Programs that a row needs and that are not there."""
+    needed = {"engine": [BINARY], "reference": [os.path.join(TOOLS, "refcopy")],
+              "soci": [os.path.join(TOOLS, "socid"), os.path.join(TOOLS, "nerdctl"), os.path.join(TOOLS, "containerd-2.4/ctr")]}
+    of_all = [os.path.join(TOOLS, "countproxy")]
+    return [path for path in needed.get(row, [BINARY, os.path.join(TOOLS, "containerd-2.4/ctr")]) + of_all if not os.access(path, os.X_OK)]
