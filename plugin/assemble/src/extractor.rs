@@ -291,7 +291,7 @@ impl Extractor {
     ) -> Result<(), AssembleError> {
         let file = self.awaiting(size, digest)?;
         self.dispatcher.charge(held)?;
-        self.dispatcher.push(Box::new(MakeFile { file, source }), size)
+        self.dispatcher.push_payload(Box::new(MakeFile { file, source }), size)
     }
 
     /// The file just announced has its content in another layer; `spare` in case that is bad.
@@ -363,7 +363,7 @@ impl Extractor {
     ) -> Result<(), AssembleError> {
         let file = self.awaiting(size, digest)?;
         let source = Box::new(FromPieces { pieces, promises });
-        self.dispatcher.push(Box::new(MakeFile { file, source }), size)
+        self.dispatcher.push_payload(Box::new(MakeFile { file, source }), size)
     }
 
     /// Begins the file just announced as one whose pieces come one by one. Its bytes are hashed in the order in

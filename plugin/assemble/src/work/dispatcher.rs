@@ -28,6 +28,8 @@ pub(crate) struct Dispatcher {
     hasher: DiffIdHasher,
     /// The unit being filled. It has a place in the hashing order only where units give the tar bytes.
     unit: Unit,
+    /// Memory for the next job that gives tar bytes. It is not the unit's yet: that may be handed on before the job comes.
+    charged: Vec<Permit>,
 }
 
 impl Dispatcher {
@@ -41,7 +43,7 @@ impl Dispatcher {
         let hashed = Arc::clone(&progress);
         let hasher = DiffIdHasher::start(HASH_QUEUE, move || !hashed.has_failed())?;
         let crew = Arc::new(Crew { pool, owner, progress, lane, prepare });
-        Ok(Self { crew, budget, hasher, unit: Unit::default() })
+        Ok(Self { crew, budget, hasher, unit: Unit::default(), charged: Vec::new() })
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {
@@ -68,9 +70,22 @@ impl Dispatcher {
         }
     }
 
-    /// Adds `job`, work on `weight` bytes.
+    /// Adds `job`, work on `weight` bytes, which adds nothing to the tar.
     pub(crate) fn push(&mut self, job: Box<dyn Job>, weight: u64) -> Result<(), AssembleError> {
         self.small(job.held())?;
+        self.add(job, weight)
+    }
+
+    /// Adds `job`, which gives the next `weight` bytes of the tar; what was [charged](Self::charge) is for it.
+    pub(crate) fn push_payload(&mut self, job: Box<dyn Job>, weight: u64) -> Result<(), AssembleError> {
+        // This may hand the unit on. The place is the job's, so that it is reserved afterwards, in the unit that the job is in.
+        self.small(job.held())?;
+        self.reserve();
+        self.unit.permits.append(&mut self.charged);
+        self.add(job, weight)
+    }
+
+    fn add(&mut self, job: Box<dyn Job>, weight: u64) -> Result<(), AssembleError> {
         self.unit.steps.push_back(Step::Job(job));
         self.unit.weight += weight;
         if self.unit.steps.len() >= UNIT_STEPS || self.unit.weight >= UNIT_BYTES {
@@ -79,11 +94,10 @@ impl Dispatcher {
         self.check()
     }
 
-    /// Waits for room for `bytes`, charged to the unit being filled, whose results give tar bytes.
+    /// Waits for room for `bytes`, which the next [payload](Self::push_payload) holds.
     pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), AssembleError> {
         let permit = self.permit(bytes)?;
-        self.reserve();
-        self.unit.permits.push(permit);
+        self.charged.push(permit);
         Ok(())
     }
 
@@ -175,5 +189,71 @@ impl Dispatcher {
     /// Ends the DiffID: its value and the length of the tar.
     pub(crate) fn finish(self) -> Result<(Digest, u64), AssembleError> {
         Ok(self.hasher.finish()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chunked_verify::Part;
+
+    use super::*;
+    use crate::work::job::Ran;
+
+    /// Gives bytes of the tar, and holds so many besides.
+    #[derive(Debug)]
+    struct Gives(&'static [u8], u64);
+
+    impl Job for Gives {
+        fn path(&self) -> &[u8] {
+            b"file"
+        }
+
+        fn held(&self) -> u64 {
+            self.1
+        }
+
+        fn run(self: Box<Self>, parts: &mut Vec<Part>) -> Result<Ran, AssembleError> {
+            parts.push(Part::Bytes(Bytes::from_static(self.0)));
+            Ok(Ran::Done)
+        }
+    }
+
+    fn dispatcher(limit: u64) -> Dispatcher {
+        let pool = Pool::new(2).unwrap();
+        Dispatcher::new((pool, "registry".into()), Budget::new(limit), None).unwrap()
+    }
+
+    #[test]
+    fn a_payload_is_hashed_also_if_its_unit_was_handed_on_for_want_of_memory() {
+        // The header takes a credit. What is charged leaves less than another one, so that the next job of any size has the
+        // unit with the header handed on; and a job of this weight is handed on at once, before the next header.
+        for weight in [1, UNIT_BYTES] {
+            for (name, charged, held) in [("room", 1, 1), ("none", 2 * CREDIT, CREDIT)] {
+                let mut dispatcher = dispatcher(4 * CREDIT - 1);
+                dispatcher.raw(Bytes::from_static(b"header ")).unwrap();
+                dispatcher.charge(charged).unwrap();
+                dispatcher.push_payload(Box::new(Gives(b"payload", held)), weight).unwrap();
+                dispatcher.barrier().unwrap();
+                assert!(dispatcher.charged.is_empty());
+                let (digest, len) = dispatcher.finish().unwrap();
+                assert_eq!((digest, len), (Digest::of(b"header payload"), 14), "{name}, {weight}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_charged_is_held_until_its_payload_is_hashed() {
+        let mut dispatcher = dispatcher(4 * CREDIT - 1);
+        let budget = Arc::clone(dispatcher.budget());
+        dispatcher.raw(Bytes::from_static(b"header ")).unwrap();
+        dispatcher.charge(2 * CREDIT).unwrap();
+        dispatcher.flush().unwrap();
+        dispatcher.crew.progress.wait();
+        assert!(budget.now(2 * CREDIT).is_none(), "the payload's bytes are in memory");
+        dispatcher.push_payload(Box::new(Gives(b"payload", 1)), 7).unwrap();
+        dispatcher.barrier().unwrap();
+        let (digest, _) = dispatcher.finish().unwrap();
+        assert_eq!(digest, Digest::of(b"header payload"));
+        assert!(budget.now(4 * CREDIT - 1).is_some(), "all is given back");
     }
 }
