@@ -53,6 +53,7 @@ deny:
 unit:
 	$(CARGO) test --release --workspace
 	cd integration/go/descriptors && go run . | diff ../../../proto/tests/containerd-api-v1.12.0.json -
+	cd integration/go/descriptors && go run . cri | diff ../../../proto/tests/cri-api-v0.37.0.json -
 	cd integration/go/tarread && go build -o ../../../target/tarread .
 	$(CARGO) run --release -p chunked-tar --example against_go -- target/tarread
 

@@ -1,5 +1,6 @@
 //! The settings, with their defaults, and reading them.
 
+mod cri;
 mod host;
 mod log;
 mod paths;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ConfigError, Conflict};
 use crate::value::format_size;
 
+pub use cri::Cri;
 pub use host::{Host, HostPolicy};
 pub use log::{Level, Log, LogFormat, ParseLevelError};
 pub use pull::{Durability, Fallback, Prefer, Pull};
@@ -51,6 +53,8 @@ pub struct Settings {
     pub reuse: Reuse,
     /// Files of the host itself as a source.
     pub host: Host,
+    /// Standing in front of containerd's image service.
+    pub cri: Cri,
 }
 
 impl Default for Settings {
@@ -65,6 +69,7 @@ impl Default for Settings {
             store: Store::default(),
             reuse: Reuse::default(),
             host: Host::default(),
+            cri: Cri::default(),
         }
     }
 }

@@ -90,6 +90,20 @@ impl std::fmt::Debug for chunked::control::v1::PullCredentials {
     }
 }
 
+/// Kubernetes' container runtime interface.
+pub mod runtime {
+    generated! {
+        /// Version 1: the request that we look into.
+        v1, "runtime.v1"
+    }
+}
+
+impl std::fmt::Debug for runtime::v1::AuthConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthConfig(..)")
+    }
+}
+
 /// Our own API.
 pub mod chunked {
     /// `Control`: what the command line asks the daemon.

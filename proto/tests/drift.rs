@@ -1,4 +1,4 @@
-//! Our contracts against containerd's own, as `integration/go/descriptors` recorded them.
+//! Our contracts against containerd's own and Kubernetes', as `integration/go/descriptors` recorded them.
 //!
 //! What we declare must exist there with the same meaning on the wire. In the other direction we may declare
 //! less, except for `Snapshots`: we serve it, so a missing field there would be data silently lost.
@@ -13,6 +13,7 @@ use prost_types::{
 };
 
 const RECORDED: &str = include_str!("containerd-api-v1.12.0.json");
+const CRI: &str = include_str!("cri-api-v0.37.0.json");
 const SERVED: &str = "containerd.services.snapshots.v1.";
 
 #[derive(Debug, Default, PartialEq, serde::Deserialize)]
@@ -87,9 +88,14 @@ fn field(field: &FieldDescriptorProto) -> Field {
 
 /// What our files declare in containerd's packages.
 fn ours() -> Api {
+    declared("containerd.")
+}
+
+/// What our files declare in packages that begin so.
+fn declared(packages: &str) -> Api {
     let set = FileDescriptorSet::decode(chunked_proto::FILE_DESCRIPTOR_SET).expect("build.rs wrote it");
     let mut api = Api::default();
-    for file in set.file.iter().filter(|f| f.package().starts_with("containerd.")) {
+    for file in set.file.iter().filter(|f| f.package().starts_with(packages)) {
         file.message_type.iter().for_each(|m| api.add_message(file.package(), m));
         file.enum_type.iter().for_each(|e| api.add_enum(file.package(), e));
         file.service.iter().for_each(|s| api.add_service(file.package(), s));
@@ -140,6 +146,20 @@ fn contracts_are_containerds() {
     let ours = ours();
     assert_eq!(ours.services.len(), 6, "services: {:?}", ours.services.keys());
     assert_eq!(differences(&ours, &recorded()), Vec::<String>::new());
+}
+
+#[test]
+fn what_we_read_of_cri_is_kubernetes() {
+    let ours = declared("runtime.");
+    assert!(ours.messages.contains_key("runtime.v1.AuthConfig"));
+    let theirs: Api = serde_json::from_str(CRI).expect("the recorded file is JSON of this shape");
+    assert_eq!(differences(&ours, &theirs), Vec::<String>::new());
+    let renumbered = |field: &Field| Field { number: field.number + 1, ..field.clone() };
+    let mut changed = declared("runtime.");
+    for fields in changed.messages.values_mut() {
+        *fields = fields.iter().map(renumbered).collect();
+    }
+    assert!(!differences(&changed, &theirs).is_empty(), "field numbers must be compared");
 }
 
 #[test]

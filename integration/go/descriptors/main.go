@@ -1,7 +1,8 @@
-// Command descriptors prints what the recorded version of containerd's API module declares, in a form that
-// the drift test of the Rust crate chunked-proto compares with proto/proto/containerd.
+// Command descriptors prints what the recorded version of containerd's API module, or of Kubernetes' CRI, declares, in a form
+// that the drift test of the Rust crate chunked-proto compares with proto/proto.
 //
 //	go run . > ../../../proto/tests/containerd-api-v1.12.0.json
+//	go run . cri > ../../../proto/tests/cri-api-v0.37.0.json
 package main
 
 import (
@@ -18,9 +19,16 @@ import (
 	version "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-const module = "github.com/containerd/containerd/api"
+const (
+	module    = "github.com/containerd/containerd/api"
+	criModule = "k8s.io/cri-api"
+)
+
+// criMessages are those of CRI that our contracts have; it has hundreds of others.
+var criMessages = []protoreflect.Name{"AuthConfig", "ImageSpec", "PullImageRequest", "PullImageResponse"}
 
 // files are those our contracts take messages or services from.
 var files = []protoreflect.FileDescriptor{
@@ -66,29 +74,54 @@ func main() {
 }
 
 func run() error {
-	found, err := moduleVersion()
-	if err != nil {
-		return err
-	}
 	r := record{
-		Module:   module,
-		Version:  found,
 		Messages: map[string][]field{},
 		Enums:    map[string]map[string]int32{},
 		Services: map[string]map[string]method{},
 	}
-	for _, file := range files {
-		r.messages(file.Messages())
-		r.enums(file.Enums())
-		r.services(file.Services())
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "cri" {
+		r.Module = criModule
+		err = r.cri()
+	} else {
+		r.Module = module
+		r.containerd()
+	}
+	if err != nil {
+		return err
+	}
+	if r.Version, err = moduleVersion(r.Module); err != nil {
+		return err
 	}
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", " ")
 	return out.Encode(r)
 }
 
-// moduleVersion is the version of the API module this binary was built with.
-func moduleVersion() (string, error) {
+func (r *record) containerd() {
+	for _, file := range files {
+		r.messages(file.Messages())
+		r.enums(file.Enums())
+		r.services(file.Services())
+	}
+}
+
+func (r *record) cri() error {
+	file := cri.File_staging_src_k8s_io_cri_api_pkg_apis_runtime_v1_api_proto
+	for _, name := range criMessages {
+		message := file.Messages().ByName(name)
+		if message == nil {
+			return fmt.Errorf("CRI has no message %s", name)
+		}
+		r.message(message)
+	}
+	r.services(file.Services())
+	delete(r.Services, "runtime.v1.RuntimeService")
+	return nil
+}
+
+// moduleVersion is the version of a module this binary was built with.
+func moduleVersion(module string) (string, error) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "", fmt.Errorf("no build information: build in module mode")
@@ -103,15 +136,18 @@ func moduleVersion() (string, error) {
 
 func (r *record) messages(all protoreflect.MessageDescriptors) {
 	for i := range all.Len() {
-		message := all.Get(i)
-		fields := []field{}
-		for j := range message.Fields().Len() {
-			fields = append(fields, describe(message.Fields().Get(j)))
-		}
-		r.Messages[string(message.FullName())] = fields
-		r.messages(message.Messages())
-		r.enums(message.Enums())
+		r.message(all.Get(i))
 	}
+}
+
+func (r *record) message(message protoreflect.MessageDescriptor) {
+	fields := []field{}
+	for i := range message.Fields().Len() {
+		fields = append(fields, describe(message.Fields().Get(i)))
+	}
+	r.Messages[string(message.FullName())] = fields
+	r.messages(message.Messages())
+	r.enums(message.Enums())
 }
 
 func describe(f protoreflect.FieldDescriptor) field {

@@ -24,6 +24,7 @@ fn ours(level: &str) -> String {
         "assemble",
         "convert",
         "core",
+        "cri",
         "discover",
         "engine",
         "fetch",

@@ -2,6 +2,7 @@
 
 mod cause;
 mod control;
+mod cri;
 mod handed;
 mod lost;
 mod pulls;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let hand_over = settings.pull.fallback == Fallback::Containerd;
     let engine = Engine::new(Arc::clone(&store), client.clone(), settings::engine(&settings))?;
     let pulls = Pulls::new(engine.clone(), client, settings.pull.keep_running_after_cancel);
+    let cri = settings.cri.enabled.then(|| cri::services(pulls.clone(), &settings.containerd_address));
     let options = settings::discover(&settings);
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
     let remote = Arc::new(remote::Remote::new(
@@ -93,10 +95,13 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
         host,
         control::Told { handed_over, lost, scrub: scrub.shown(), pulls },
     );
+    let (cri_images, cri_runtime) = cri.unzip();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(snapshots)
         .add_service(control)
+        .add_optional_service(cri_images)
+        .add_optional_service(cri_runtime)
         .serve_with_incoming_shutdown(listener, async { drop(stopped.await) });
     let server = tokio::spawn(server);
     tracing::info!(address = %address.display(), root = %settings.root.display(), "ready");
