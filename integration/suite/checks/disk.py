@@ -245,6 +245,35 @@ def checks(lab, registry):
             raise Failure("afterwards: %s %s" % (sound.stdout, os.listdir(os.path.join(root, "partial"))))
         run("umount", where)
 
+    def fill(where):
+        """Leaves not a byte free, what somebody gave up included."""
+        filler = os.path.join(where, "filler")
+        for size in ("1M", "512"):
+            subprocess.run(["dd", "if=/dev/zero", "of=" + filler, "bs=" + size, "oflag=append", "conv=notrunc"],
+                           stderr=subprocess.DEVNULL, check=False)
+        return filler
+
+    def brim(filesystem):
+        """Rows are asked for while others take each byte that becomes free: some cannot be written, and the daemon lives. The kernel kills
+        who writes to a mapped file for which btrfs finds no block."""
+        where = lab.disk(filesystem, "330M" if filesystem == "xfs" else "300M", lab.path("rows-disk-" + filesystem))
+        node = Node(lab, "2.4", [registry], name="rows-" + filesystem, root=os.path.join(where, "root"), store="keep_free_percent = 0\n")
+        def prepare(name, check):
+            return node.ctr("snapshots", "--snapshotter", "chunked", "prepare", name, check=check)
+        try:
+            for number in range(6):
+                filler = fill(where)
+                run("sync", "-f", where)
+                prepare("row%d" % number, check=False)
+                if not node.daemon.alive():
+                    raise Failure("the daemon died at row %d: %s" % (number, node.daemon.text()[-1000:]))
+            os.remove(filler)
+            run("sync", "-f", where)
+            prepare("last", check=True)
+        finally:
+            node.stop()
+            run("umount", "-l", where)
+
     def removal(filesystem):
         """Images can be removed while not a byte is free, and that frees theirs."""
         where = lab.disk(filesystem, "330M" if filesystem == "xfs" else "300M", lab.path("brim-" + filesystem))
@@ -252,10 +281,7 @@ def checks(lab, registry):
                     store='unused_grace = "1h"\nunused_bytes = "1TiB"\nkeep_free_percent = 20\n')
         try:
             pull(node, image)
-            filler = os.path.join(where, "filler")
-            subprocess.run(["dd", "if=/dev/zero", "of=" + filler, "bs=1M"], stderr=subprocess.DEVNULL, check=False)
-            subprocess.run(["dd", "if=/dev/zero", "of=" + filler, "bs=512", "oflag=append", "conv=notrunc"],
-                           stderr=subprocess.DEVNULL, check=False)
+            filler = fill(where)
             node.ctr("images", "rm", "--sync", image.name)
             # What ext4 keeps for root was taken, too.
             wait_for("room", lambda: os.statvfs(where).f_bfree * os.statvfs(where).f_frsize > 49 * MIB, 10)
@@ -274,5 +300,5 @@ def checks(lab, registry):
                                      ("what is promised is freed", promised), ("what is shared is promised once", shared),
                                      ("a full disk is no reason to begin anew", goes_on),
                                      ("a full disk makes room for a pull", full),
-                                     ("images are removed on a full disk", removal))
+                                     ("images are removed on a full disk", removal), ("rows on a full disk", brim))
                 for filesystem in FILESYSTEMS)

@@ -1,4 +1,8 @@
 //! `host.db`: one row for each directory and each file. A cache: nothing waits for its disk.
+//!
+//! Several processes may have it open, a command beside the daemon. So it is not in WAL mode, in which SQLite shares a mapped file
+//! between them: where a filesystem is full to the brim, btrfs finds no block for a write to that, and the kernel kills the
+//! process (SIGBUS). Transactions are short enough for readers and writers to wait for each other.
 
 #![allow(clippy::disallowed_methods, reason = "our own database")]
 
@@ -9,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chunked_core::Digest;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use crate::stamp::Stamp;
 
@@ -83,6 +87,19 @@ fn key(digest: &Digest) -> i64 {
     i64::from_le_bytes(first)
 }
 
+/// Earlier versions used WAL mode, which stays with the file. One that another process has open keeps it until the next time.
+fn leave_wal(database: &Connection) -> rusqlite::Result<()> {
+    let mode = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0));
+    if mode("PRAGMA journal_mode")? == "wal" {
+        database.busy_timeout(Duration::ZERO)?;
+        match mode("PRAGMA journal_mode = DELETE") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            left => drop(left?),
+        }
+    }
+    Ok(())
+}
+
 impl Database {
     /// Opens the index for use, if there is one of this version.
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Option<Self>> {
@@ -90,6 +107,7 @@ impl Database {
             return Ok(None);
         }
         let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        leave_wal(&database)?;
         database.busy_timeout(PATIENCE)?;
         let version: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         Ok((version == VERSION).then_some(Self(database)))
@@ -101,7 +119,7 @@ impl Database {
         if let Ok(Some(database)) = Self::open(path).and_then(Self::checked) {
             return Ok(database);
         }
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in ["", "-journal", "-wal", "-shm"] {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
             if let Err(error) = std::fs::remove_file(&name)
@@ -116,7 +134,6 @@ impl Database {
             tracing::warn!(path = %path.display(), %error, "cannot restrict the host index to root");
         }
         database.busy_timeout(PATIENCE)?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "OFF")?;
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;

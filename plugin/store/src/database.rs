@@ -1,5 +1,9 @@
 //! SQLite connections of `state.db`: one writer behind a mutex, a few pooled readers, and the thread that
 //! makes the write-ahead log durable.
+//!
+//! All of them, and those of the index, are of SQLite's VFS `unix-excl`: while a store is open, no other process can open its
+//! databases, and what connections have to know of the log is on the heap. Otherwise it would be in a mapped file (`-shm`), and
+//! where a filesystem is full to the brim, btrfs for one finds no block for a write to that: the kernel kills the process (SIGBUS).
 
 mod durable;
 mod schema;
@@ -46,7 +50,7 @@ impl Database {
                 tracing::error!(
                     %error, aside = %aside.display(),
                     "the state database is damaged and was put aside; layers are taken in again from their directories, snapshots of \
-                     images when containerd asks for them; what containers wrote is kept in `orphans`, and they must be made anew"
+                     images when containerd asks for them; what containers wrote is kept in `orphans` for a week, and they must be made anew"
                 );
                 Self::try_open(path, sync)
             }
@@ -77,8 +81,7 @@ impl Database {
         Ok(Self { write, readers: Mutex::default(), path: path.to_owned(), wal, ballast, new })
     }
 
-    /// Gives up the room kept back, before something is written on a full disk. SQLite writes to a mapped file, too, which on btrfs
-    /// takes room each time, and where there is none the kernel kills the process (SIGBUS).
+    /// Gives up the room kept back, before something is written on a full disk.
     pub(crate) fn give_up_ballast(&self) {
         if self.ballast.give_up() {
             tracing::warn!("the disk is full; the room kept back for the state database is used now");
@@ -150,9 +153,14 @@ impl Database {
     }
 }
 
-fn connect(path: &Path, extra: OpenFlags) -> Result<Connection, StoreError> {
+/// A connection to a database that only this process has.
+pub(crate) fn open_alone(path: &Path, extra: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
-    let connection = Connection::open_with_flags(path, flags)?;
+    Connection::open_with_flags_and_vfs(path, flags, c"unix-excl")
+}
+
+fn connect(path: &Path, extra: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = open_alone(path, extra)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)

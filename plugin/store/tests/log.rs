@@ -1,4 +1,4 @@
-//! The log of the state database stays short, however much is written and read.
+//! The log of the state database stays short, however much is written and read; and nothing but files belongs to the databases.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -50,4 +50,31 @@ fn thousands_of_changes_leave_a_short_log() {
         assert!(started.elapsed() < Duration::from_secs(30), "the log still has {} bytes", log());
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A file that SQLite maps could kill the process on a full disk. So what connections share is on the heap, and nobody else can
+/// open a database meanwhile.
+#[test]
+fn databases_have_no_mapped_files_and_belong_to_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let labels = Labels::new();
+    let new = NewSnapshot { name: "a", kind: Kind::Active, parent: None, labels: &labels, owner: None };
+    store.create(&new).unwrap();
+    assert_eq!(store.snapshots().unwrap().len(), 1);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    for name in ["state.db", "index.db"] {
+        assert!(dir.path().join(name).exists());
+        assert!(!dir.path().join(format!("{name}-shm")).exists(), "{name}");
+        assert!(!maps.contains(&*dir.path().join(name).to_string_lossy()), "{name}");
+    }
+    let script = "import sqlite3, sys\nsqlite3.connect(sys.argv[1], timeout=0).execute('SELECT count(*) FROM snapshots')";
+    let read = || {
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", script]).arg(dir.path().join("state.db")).output().unwrap()
+    };
+    let refused = read();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("database is locked"), "{refused:?}");
+    drop(store);
+    assert!(read().status.success());
 }

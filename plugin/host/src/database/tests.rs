@@ -69,3 +69,24 @@ fn a_broken_or_foreign_file_is_made_anew() {
     assert!(Database::open(&path).unwrap().is_none(), "another version is not read");
     assert_eq!(Database::create(&path).unwrap().state("a").unwrap(), None);
 }
+
+#[test]
+fn a_file_of_an_earlier_version_leaves_wal_mode_when_nobody_else_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("host.db");
+    let shared = || path.with_file_name("host.db-shm").exists();
+    Database::create(&path).unwrap().set_state("a", "1").unwrap();
+    let old = Connection::open(&path).unwrap();
+    old.pragma_update(None, "journal_mode", "WAL").unwrap();
+    old.execute("UPDATE state SET value = '2'", []).unwrap();
+    let read = || Database::open(&path).unwrap().unwrap().state("a").unwrap();
+    assert_eq!(read().as_deref(), Some("2"), "in its old mode");
+    assert!(shared());
+    drop(old);
+    assert_eq!(read().as_deref(), Some("2"));
+    assert!(!shared());
+    let (one, other) = (Database::open(&path).unwrap().unwrap(), Database::create(&path).unwrap());
+    one.set_state("a", "3").unwrap();
+    assert_eq!(other.state("a").unwrap().as_deref(), Some("3"));
+    assert!(!shared());
+}

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::Index;
+use crate::database::open_alone;
 use crate::list::Entries;
 
 impl Index {
@@ -70,7 +71,7 @@ impl Index {
         if self.read.lock().is_none() {
             return Ok(());
         }
-        let connection = Connection::open(&self.path)?;
+        let connection = open_alone(&self.path, OpenFlags::empty())?;
         let transaction = connection.unchecked_transaction()?;
         work(&transaction)
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::database::open_alone;
 
 const VERSION: i64 = 5;
 /// Bytes of the write-ahead log that are kept for later.
@@ -51,7 +53,7 @@ const DROP: &str = "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS chunks; DRO
 
 /// Connections for writing and for reading.
 pub(super) fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
-    let mut write = Connection::open(path)?;
+    let mut write = open_alone(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     write.pragma_update(None, "journal_mode", "WAL")?;
     write.pragma_update(None, "synchronous", "OFF")?;
     // A layer with many files makes a long log; the file is cut when it starts anew.
@@ -77,6 +79,6 @@ pub(super) fn open_both(path: &Path) -> rusqlite::Result<(Connection, Connection
         rusqlite::Error::QueryReturnedNoRows => Ok(()),
         error => Err(error),
     })?;
-    let read = Connection::open(path)?;
+    let read = open_alone(path, OpenFlags::empty())?;
     Ok((write, read))
 }
