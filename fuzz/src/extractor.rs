@@ -118,6 +118,7 @@ impl Known for DonorLayer {
             path: path.clone(),
             rights: Rights::Link(Arc::clone(&self.links)),
             fresh: false,
+            goes: false,
             check: false,
             lender: None,
         };

@@ -60,8 +60,10 @@ async fn goes_on(files: BTreeMap<String, Vec<u8>>, chunk: usize, restart: bool) 
     let second = registry.served().layer_bytes();
     // Lost is only what the requests that were running had brought of a piece, or of one behind a gap.
     assert!(first + second < all + all / 4, "{first} and {second} of {all} bytes served");
-    // Nothing is left of the first try.
+    // Nothing is left of the first try, and what the second took over from it is its own.
     assert_eq!((node.staging(), parts(&node.root())), (0, 0));
+    let stored = &node.engine.store().layers().unwrap()[0];
+    assert_eq!(stored.own, stored.usage);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,7 +114,7 @@ fn spare() -> Spare {
 
 fn donor(dir: &std::path::Path, rights: Rights) -> Donor {
     let root = Arc::new(Dir::open(dir).unwrap());
-    Donor { root, path: b"donor".to_vec(), rights, fresh: false, check: true, lender: None }
+    Donor { root, path: b"donor".to_vec(), rights, fresh: false, goes: false, check: true, lender: None }
 }
 
 fn garbled() -> FilePiece {

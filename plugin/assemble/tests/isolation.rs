@@ -51,6 +51,7 @@ impl Known for Neighbour {
                 path: name.into_bytes(),
                 rights: Rights::Link(Arc::clone(&links)),
                 fresh: false,
+                goes: false,
                 check: false,
                 lender: None,
             })

@@ -143,7 +143,15 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 fn donor(dir: &Path, name: &str) -> Donor {
     let root = Arc::new(Dir::open(dir).unwrap());
-    Donor { root, path: name.into(), rights: Rights::Share, fresh: false, check: false, lender: None }
+    Donor {
+        root,
+        path: name.into(),
+        rights: Rights::Share,
+        fresh: false,
+        goes: false,
+        check: false,
+        lender: None,
+    }
 }
 
 fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
@@ -152,6 +160,7 @@ fn chunk(dir: &Arc<Dir>, name: &str, offset: usize) -> Chunk {
         path: name.as_bytes().into(),
         offset: offset as u64,
         may_share: true,
+        goes: false,
         lender: None,
     }
 }

@@ -123,7 +123,10 @@ impl Job {
             seconds.transfer += elapsed(started);
             match result {
                 Err(Setback::Again { verify }) => policy.verify |= verify,
-                Err(Setback::Failed(error)) if policy.verify && matches!(error.fault(), Fault::Wrong(_)) => {
+                Err(Setback::Failed(error))
+                    if error.is_about_the_toc()
+                        || policy.verify && matches!(error.fault(), Fault::Wrong(_)) =>
+                {
                     self.drop_attempts().await?;
                     return Err(error.into());
                 }

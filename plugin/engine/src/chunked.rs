@@ -338,13 +338,14 @@ impl Supply {
             PieceSource::Donor(NodeDonor::Layer(donor), offset) => match self.donors.root(donor) {
                 Ok((root, lender)) => {
                     let (path, offset, may_share) = (donor.path.as_slice().into(), *offset, donor.may_link);
-                    Chunk::Donor { root, path, offset, may_share, lender: Some(lender) }
+                    Chunk::Donor { root, path, offset, may_share, goes: false, lender: Some(lender) }
                 }
                 Err(_) => Chunk::Repeat(Promised::broken()),
             },
             PieceSource::Donor(NodeDonor::Leftover(file), offset) => {
                 let (root, path) = (Arc::clone(&file.root), Arc::clone(&file.path));
-                Chunk::Donor { root, path, offset: *offset, may_share: file.settled, lender: None }
+                let (may_share, goes) = (file.settled, file.goes);
+                Chunk::Donor { root, path, offset: *offset, may_share, goes, lender: None }
             }
             // The host's files are indexed whole.
             PieceSource::Donor(NodeDonor::Host(_), _) => Chunk::Repeat(Promised::broken()),

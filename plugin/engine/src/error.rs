@@ -237,6 +237,11 @@ impl EngineError {
         }
     }
 
+    /// The table of contents, which is the one that the manifest names, does not fit the layer: no other try ends otherwise.
+    pub(crate) fn is_about_the_toc(&self) -> bool {
+        matches!(self, Self::Toc { .. } | Self::TocOrder { .. })
+    }
+
     /// The bytes of memory that it needs at once, if it failed because no layer may have so many.
     pub fn lacks_memory(&self) -> Option<u64> {
         match self {

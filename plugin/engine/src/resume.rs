@@ -23,6 +23,8 @@ pub(crate) struct Leftover {
     pub(crate) path: Arc<[u8]>,
     /// Nobody can be writing to it, so that blocks may be shared.
     pub(crate) settled: bool,
+    /// It goes when the layer is there.
+    pub(crate) goes: bool,
 }
 
 type Key = (Digest, u64);
@@ -39,10 +41,10 @@ impl Leftovers {
     /// on the disk.
     pub(crate) fn find(store: &Store, diff_id: &Digest, index: &LayerIndex, wanted: &Wanted) -> Self {
         let mut found = Self::default();
-        for Partial { fs, settled, .. } in store.partials(diff_id) {
+        for Partial { fs, settled, goes, .. } in store.partials(diff_id) {
             // A tree that vanished in between is no loss.
             if let Ok(root) = Dir::open(&fs) {
-                found.look(settled, &Arc::new(root), &index.toc, wanted);
+                found.look(settled, goes, &Arc::new(root), &index.toc, wanted);
             }
         }
         if !found.files.is_empty() || !found.chunks.is_empty() {
@@ -52,7 +54,7 @@ impl Leftovers {
         found
     }
 
-    fn look(&mut self, settled: bool, root: &Arc<Dir>, toc: &Toc, wanted: &Wanted) {
+    fn look(&mut self, settled: bool, goes: bool, root: &Arc<Dir>, toc: &Toc, wanted: &Wanted) {
         for file in &toc.files {
             if wanted.is_over() {
                 return;
@@ -67,7 +69,7 @@ impl Leftovers {
             if opened.metadata().is_ok_and(|meta| meta.len() != file.size) {
                 continue;
             }
-            let leftover = Leftover { root: Arc::clone(root), path: path.into(), settled };
+            let leftover = Leftover { root: Arc::clone(root), path: path.into(), settled, goes };
             if holds(&opened, 0, key, wanted) {
                 self.files.insert(key, leftover);
             } else if file.pieces.len() > 1 {
@@ -215,11 +217,11 @@ mod tests {
             let (root, waiting) = (Arc::new(Dir::open(dir.path()).unwrap()), Waiting::new());
             let wanted = waiting.wanted();
             let mut found = Leftovers::default();
-            found.look(true, &root, &toc, &wanted);
+            found.look(true, true, &root, &toc, &wanted);
             assert_eq!((found.files.len(), found.chunks.len()), (files, chunks));
             drop(waiting);
             let mut found = Leftovers::default();
-            found.look(true, &root, &toc, &wanted);
+            found.look(true, true, &root, &toc, &wanted);
             assert!(found.files.is_empty() && found.chunks.is_empty());
             let opened = root.open_file(b"file").unwrap();
             assert!(

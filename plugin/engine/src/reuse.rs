@@ -255,6 +255,7 @@ impl Donors {
             path: file.path.to_vec(),
             rights: self.rights(file.settled, true),
             fresh: false,
+            goes: file.goes,
             check: self.check,
             lender: None,
         }
@@ -266,7 +267,7 @@ impl Donors {
         // A hard link between two layers of one image would show in the merged tree as one file with two names.
         let rights = self.rights(donor.may_link, donor.may_link && !self.links.has_layer(donor.layer));
         let (path, check, lender) = (donor.path.clone(), self.check || !donor.proven, Some(lender));
-        Ok(Donor { root, path, rights, fresh: false, check, lender })
+        Ok(Donor { root, path, rights, fresh: false, goes: false, check, lender })
     }
 }
 

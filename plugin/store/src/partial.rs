@@ -49,21 +49,27 @@ pub struct Partial {
     pub fs: PathBuf,
     /// Nobody can still be writing to it: it is from before this daemon, or was declared so ([`crate::Staging::settle`]).
     pub settled: bool,
+    /// It goes when the layer is committed ([`Store::drop_partials`]): what the layer shares with it is then the layer's own.
+    pub goes: bool,
 }
 
 impl Store {
     /// Unfinished trees of the layer `diff_id`, youngest first, and damaged ones that are used.
     pub fn partials(&self, diff_id: &Digest) -> Vec<Partial> {
         let damaged = self.inner.database.read(|db| damage::of(db, diff_id)).unwrap_or_default();
-        let damaged =
-            damaged.into_iter().map(|id| Partial { id, fs: self.inner.layout.fs(id), settled: true });
+        let damaged = damaged.into_iter().map(|id| Partial {
+            id,
+            fs: self.inner.layout.fs(id),
+            settled: true,
+            goes: false,
+        });
         let all = list(&self.inner.layout).unwrap_or_default();
         all.into_iter()
             .filter(|tree| tree.diff_id == *diff_id)
             .filter_map(|tree| {
                 let id = tree.id?;
                 let settled = tree.begun < self.inner.opened || self.inner.settled.lock().contains(&id);
-                Some(Partial { id, fs: tree.dir.join("fs"), settled })
+                Some(Partial { id, fs: tree.dir.join("fs"), settled, goes: true })
             })
             .chain(damaged)
             .collect()

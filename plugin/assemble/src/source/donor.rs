@@ -31,6 +31,8 @@ pub struct Donor {
     pub rights: Rights,
     /// It was just written, and may be on its way to the disk: sharing a small file's blocks would wait for that.
     pub fresh: bool,
+    /// It goes as soon as the layer is there: what the new file shares with it is the layer's own.
+    pub goes: bool,
     /// Check the content against the digest now. Otherwise the DiffID alone proves it, and a mismatch there is
     /// found by a second run with this set. Must be set unless somebody hashed the donor's bytes before.
     pub check: bool,
@@ -82,13 +84,21 @@ impl FromDonor {
         if file.size <= SMALL { self.small(file, opened) } else { self.large(file, opened) }
     }
 
+    fn share(&self, file: &NewFile, claim: Option<Claim<'_>>, donor: &File) -> Result<bool, AssembleError> {
+        let shared = share(file, self.rights(), claim, donor, file.size, self.donor.fresh)?;
+        if shared && self.donor.goes {
+            file.target.layer.shares_no_more(file.target.node);
+        }
+        Ok(shared)
+    }
+
     fn small(&self, file: &NewFile, donor: Opened<'_>) -> Result<Part, Failed> {
         let data = content::all(file, &donor.file)?;
         if self.donor.check {
             content::right(file, Digest::of(&data))?;
         }
         let Opened { file: donor, sparse, claim } = donor;
-        if !share(file, self.rights(), claim, &donor, file.size, self.donor.fresh)? {
+        if !self.share(file, claim, &donor)? {
             let mut made = file.target.create()?;
             let io = file.target.io("writing the file");
             if sparse { write_sparse(&made, &data) } else { made.write_all(&data) }.map_err(io)?;
@@ -102,7 +112,7 @@ impl FromDonor {
         if self.donor.check {
             content::right(file, content::each(&file.target.layer, &donor, |_| Ok(()))?)?;
         }
-        if share(file, self.rights(), claim, &donor, file.size, self.donor.fresh)? {
+        if self.share(file, claim, &donor)? {
             // The page cache of the donor is likely warm, and that of the new file is not.
             return Ok(Part::File { file: donor, start: 0, len: file.size });
         }

@@ -44,6 +44,8 @@ pub enum Chunk {
         /// May its blocks be shared? Only if nobody can be writing to it: what is shared is not what was hashed, should
         /// it change in between.
         may_share: bool,
+        /// It goes as soon as the layer is there: what is shared with it is the layer's own.
+        goes: bool,
         /// Who says that it is there.
         lender: Option<Arc<dyn Lender>>,
     },

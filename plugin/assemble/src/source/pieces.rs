@@ -55,6 +55,8 @@ struct Run {
     /// May its blocks be shared? Not those of a file that may have a writer, or was just written: that would wait for
     /// the disk.
     may_share: bool,
+    /// The file goes as soon as the layer is there.
+    goes: bool,
     /// Who says that the pieces are there.
     lender: Option<Arc<dyn Lender>>,
     len: u64,
@@ -99,7 +101,7 @@ fn steps(pieces: Vec<FilePiece>) -> VecDeque<Step> {
         };
         match &local.chunk {
             Chunk::Repeat(promised) => steps.push_back(Step::Repeat(promised.clone(), local)),
-            Chunk::Donor { root, path, offset, may_share, lender } => match steps.back_mut() {
+            Chunk::Donor { root, path, offset, may_share, goes, lender } => match steps.back_mut() {
                 Some(Step::Run(run)) if run.continues(root, path, *offset) => {
                     run.len += local.spare.described.len;
                     run.pieces.push(local);
@@ -107,8 +109,9 @@ fn steps(pieces: Vec<FilePiece>) -> VecDeque<Step> {
                 _ => {
                     let (root, path) = (Arc::clone(root), Arc::clone(path));
                     let made = Made { root, path, offset: *offset, lease: None };
-                    let (len, may_share, lender) = (local.spare.described.len, *may_share, lender.clone());
-                    let run = Run { made, may_share, lender, len, pieces: vec![local] };
+                    let (may_share, goes, lender) = (*may_share, *goes, lender.clone());
+                    let len = local.spare.described.len;
+                    let run = Run { made, may_share, goes, lender, len, pieces: vec![local] };
                     steps.push_back(Step::Run(run));
                 }
             },
@@ -213,7 +216,9 @@ impl WritePieces {
     fn repeat(&mut self, made: Option<Made>, piece: LocalPiece) {
         let len = piece.spare.described.len;
         self.steps.push_front(match made {
-            Some(made) => Step::Run(Run { made, may_share: false, lender: None, len, pieces: vec![piece] }),
+            Some(made) => {
+                Step::Run(Run { made, may_share: false, goes: false, lender: None, len, pieces: vec![piece] })
+            }
             None => Step::Bad(piece, "what it repeats was not made".into()),
         });
     }
@@ -265,7 +270,9 @@ impl WritePieces {
         }
         let copied = copy_range(&self.file.file, at + head, donor, start + head, whole)
             .map_err(target.io("sharing blocks with the donor"))?;
-        target.layer.shares(target.node, copied, false);
+        if !run.goes {
+            target.layer.shares(target.node, copied, false);
+        }
         let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         self.file.write(&bytes[..index(head)], at)?;
         self.file.write(&bytes[index(head + copied)..], at + head + copied)

@@ -45,6 +45,7 @@ fn donor(made: Made) -> Donor {
         // Not linked: a layer that is being made is not immutable yet.
         rights: Rights::Share,
         fresh: true,
+        goes: false,
         // Who promised it has its digest from a TOC, perhaps another's.
         check: true,
         lender: None,
