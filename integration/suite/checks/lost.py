@@ -1,4 +1,5 @@
-"""The state database is lost or damaged: what containerd asks for is rebuilt from the layers, without a download, or named."""
+"""The state database is lost or damaged: what containerd asks for is rebuilt from the layers, without a download, or named; what
+containers wrote is kept as long as they run."""
 import glob
 import json
 import os
@@ -117,16 +118,18 @@ def checks(lab, registry):
             lose(node)
             pid = next(line.split()[1] for line in node.ctr("tasks", "ls").stdout.splitlines() if line.startswith(container))
             pruned = ours(node, "prune", "--all")
-            held = ours(node, "store", "ls")["layers"]
-            expect("pruned %s, layers %s" % (pruned, held), pruned["layers"] == 0 and len(held) == 2)
+            held = ours(node, "store", "ls")
+            expect("pruned %s, left %s" % (pruned, held), pruned["layers"] == pruned["orphans"] == 0 and len(held["layers"]) == 2)
+            expect("the container's own directory: %s" % held["orphans"], held["orphans"]["number"] == 1)
             with open("/proc/%s/root/srv/version" % pid) as f:
                 expect("the container's file", f.read() == "version 1\n")
             node.ctr("tasks", "rm", "-f", container)
             def gone():
                 ours(node, "prune", "--all")
-                return not ours(node, "store", "ls")["layers"]
+                left = ours(node, "store", "ls")
+                return not left["layers"] and not left["orphans"]["number"]
             node.ctr("containers", "rm", container)
-            wait_for("the layers to go with their mount", gone, 30)
+            wait_for("layers and what the container wrote to go with their mount", gone, 30)
         finally:
             node.ctr("tasks", "rm", "-f", container, check=False)
             node.stop()

@@ -177,7 +177,7 @@ pub(crate) struct StoreAccess {
 Layers that a snapshot needs, or that a pull is using, always stay.
   chunked-snapshotter prune --to 2GiB")]
 pub(crate) struct Prune {
-    /// Drop every unused layer, however recently it was used.
+    /// Drop every unused layer, however recently it was used, the trees of broken pulls, and what a lost state database left.
     #[arg(long, conflicts_with = "to")]
     pub(crate) all: bool,
     /// Drop the least recently used ones until the unused layers have at most this many bytes: a number, or one with

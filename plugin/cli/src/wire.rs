@@ -28,6 +28,7 @@ pub(crate) fn counts(counts: Counts) -> api::StoreStatus {
         unused_inodes: counts.unused_usage.inodes,
         partial: Some(held(counts.partial)),
         trash: Some(held(counts.trash)),
+        orphans: Some(held(counts.orphans)),
     }
 }
 
@@ -42,8 +43,11 @@ pub(crate) fn held_as_json(held: Option<api::Held>) -> serde_json::Value {
 
 /// What the store holds besides layers, for a person; nothing where there is nothing.
 pub(crate) fn besides(status: &api::StoreStatus) -> Vec<String> {
-    let held =
-        [(&status.partial, "trees of broken pulls"), (&status.trash, "directories that wait for deletion")];
+    let held = [
+        (&status.partial, "trees of broken pulls"),
+        (&status.trash, "directories that wait for deletion"),
+        (&status.orphans, "directories that a lost state database left, kept for a week"),
+    ];
     let line = |(held, what): (&Option<api::Held>, &str)| {
         let held = held.filter(|held| held.number > 0)?;
         let bytes = indicatif::HumanBytes(held.bytes);
@@ -61,7 +65,7 @@ pub(crate) fn what(request: api::PruneRequest) -> Prune {
 }
 
 pub(crate) fn prune(store: &Store, what: Prune) -> Result<api::PruneResponse, StoreError> {
-    let Cleaned { layers, bytes, inodes, partial, directories, freed } = store.prune(what)?;
+    let Cleaned { layers, bytes, inodes, partial, orphans, directories, freed } = store.prune(what)?;
     Ok(api::PruneResponse {
         layers: layers as u64,
         bytes,
@@ -70,6 +74,7 @@ pub(crate) fn prune(store: &Store, what: Prune) -> Result<api::PruneResponse, St
         left: Some(counts(store.counts()?)),
         partial: partial as u64,
         freed_bytes: freed,
+        orphans: orphans as u64,
     })
 }
 

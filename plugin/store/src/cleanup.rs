@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{StoreError, at};
 use crate::evict::{Evicted, Prune};
+use crate::orphans;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -28,6 +29,8 @@ pub struct Cleaned {
     pub inodes: u64,
     /// Trees of broken pulls dropped.
     pub partial: usize,
+    /// Directories dropped that a lost state database had left.
+    pub orphans: usize,
     /// Directories deleted, those of the layers included.
     pub directories: usize,
     /// By how many bytes the free space of the filesystem grew meanwhile, whoever else wrote or deleted. Only
@@ -38,7 +41,7 @@ pub struct Cleaned {
 impl Cleaned {
     /// Something was deleted.
     fn is_any(&self) -> bool {
-        self.directories > 0 || self.layers > 0 || self.partial > 0
+        self.directories > 0 || self.layers > 0
     }
 }
 
@@ -64,7 +67,7 @@ impl Store {
     }
 
     /// As [`Store::cleanup`], leaving what `what` says; waits for another call to end. [`Prune::All`] drops the trees of
-    /// broken pulls, too.
+    /// broken pulls, too, and what a lost state database left, unless a container has it mounted.
     ///
     /// # Errors
     /// As [`Store::cleanup`].
@@ -132,12 +135,15 @@ impl Store {
             // Somebody asked, and is told what is true.
             Usage { bytes, inodes } = self.inner.freed_by(&self.inner.trash_dirs()?)?;
         }
-        let after = if layers > 0 { self.empty_trash()? } else { 0 };
-        if layers > 0 || partial > 0 {
-            tracing::info!(layers, bytes, inodes, partial, "unused layers and trees of broken pulls dropped");
+        let older = (what != For::Prune(Prune::All)).then_some(orphans::MAX_AGE);
+        let orphans = orphans::discard(&self.inner.layout, older)?;
+        let after = if layers + orphans > 0 { self.empty_trash()? } else { 0 };
+        if layers + partial + orphans > 0 {
+            tracing::info!(layers, bytes, inodes, partial, orphans, "dropped what nobody needs");
         }
         self.inner.database.restore_ballast();
-        Ok(Cleaned { layers, bytes, inodes, partial, directories: before + after + partial, freed: 0 })
+        let directories = before + after + partial;
+        Ok(Cleaned { layers, bytes, inodes, partial, orphans, directories, freed: 0 })
     }
 
     fn empty_trash(&self) -> Result<usize, StoreError> {

@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::held::Held;
+use crate::orphans;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -20,6 +21,8 @@ pub struct Counts {
     pub partial: Held,
     /// What waits for deletion.
     pub trash: Held,
+    /// Directories that a lost state database left without an owner.
+    pub orphans: Held,
     /// Snapshots of every kind.
     pub snapshots: u64,
     /// Files that can be found by digest.
@@ -53,6 +56,7 @@ impl Store {
             Ok::<_, StoreError>(counts)
         })?;
         (counts.partial, counts.trash) = (self.inner.partial()?, self.inner.trash()?);
+        counts.orphans = orphans::held(&self.inner.layout)?;
         (counts.indexed_files, counts.indexed_chunks) = self.inner.index.len();
         Ok(counts)
     }

@@ -157,7 +157,7 @@ impl Inner {
     pub(crate) fn unused(&self) -> Result<Vec<Unused>, StoreError> {
         let mut unused = self.unpointed()?;
         if !unused.is_empty() {
-            let mounted = mounted::lower_directories(&self.layout.snapshots());
+            let mounted = mounted::directories(&self.layout.snapshots());
             unused.retain(|layer| !mounted.contains(&layer.id));
         }
         Ok(unused)

@@ -25,7 +25,7 @@
 //! ROOT/state-damaged.db        a state database that was found damaged, put aside
 //! ROOT/state-schema-<n>.db     the state database before its tables were changed
 //! ROOT/trash/<id>              waits for `cleanup`
-//! ROOT/orphans/<id>            kept when the whole database was lost: may belong to running containers
+//! ROOT/orphans/<id>            kept for a week when the whole database was lost: may belong to running containers
 //! ```
 //!
 //! # Crash order
@@ -57,6 +57,7 @@ mod marker;
 mod mend;
 mod mounted;
 mod origins;
+mod orphans;
 mod partial;
 mod proof;
 mod publish;

@@ -1,5 +1,5 @@
-//! Layers that are mounted, whatever the rows say. After the state database was lost, or an old copy was put back,
-//! containers run on layers that no snapshot has.
+//! Directories that are mounted, whatever the rows say. After the state database was lost, or an old copy was put back,
+//! containers run on layers that no snapshot has, and on writable directories that nothing names any more.
 
 #![allow(clippy::disallowed_methods, reason = "files of the kernel's")]
 
@@ -9,8 +9,9 @@ use std::path::Path;
 /// Mounts that this process sees, and those that containerd's sees if it lives beside the init process.
 const TABLES: [&str; 2] = ["/proc/self/mountinfo", "/proc/1/mountinfo"];
 
-/// Numbers of the directories below `snapshots` that overlay mounts have as lower ones.
-pub(crate) fn lower_directories(snapshots: &Path) -> HashSet<u64> {
+/// Numbers of the directories below `snapshots` that overlay mounts have, as lower or as upper ones. A mount goes on naming
+/// the place where a directory was when the mount was made.
+pub(crate) fn directories(snapshots: &Path) -> HashSet<u64> {
     let tables = TABLES.iter().filter_map(|path| std::fs::read(path).ok());
     tables.flat_map(|table| of_table(&table, snapshots)).collect()
 }
@@ -22,11 +23,11 @@ fn of_table(table: &[u8], snapshots: &Path) -> HashSet<u64> {
         let (_, of_filesystem) = line.split_once(" - ")?;
         of_filesystem.strip_prefix("overlay ")?.rsplit(' ').next()
     });
-    let lower = options.flat_map(|options| options.split(',')).filter_map(|option| {
+    let paths = options.flat_map(|options| options.split(',')).filter_map(|option| {
         let (key, value) = option.split_once('=')?;
-        key.starts_with("lowerdir").then_some(value)
+        (key.starts_with("lowerdir") || key == "upperdir").then_some(value)
     });
-    lower.flat_map(|paths| paths.split(':')).filter_map(|path| number(path, snapshots)).collect()
+    paths.flat_map(|paths| paths.split(':')).filter_map(|path| number(path, snapshots)).collect()
 }
 
 /// The number of the directory whose tree is at `path`. containerd shortens long lists to paths that are relative to a
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lower_directories_are_read_from_the_table() {
+    fn directories_are_read_from_the_table() {
         let table = b"\
 36 35 98:0 / /mnt rw,noatime shared:1 - ext3 /dev/root rw,errors=continue
 501 35 0:61 / /run/a/rootfs rw,relatime shared:9 - overlay overlay rw,lowerdir=/r/snapshots/3/fs:/r/snapshots/12/fs,upperdir=/r/snapshots/20/fs,workdir=/r/snapshots/20/work,index=off
@@ -52,6 +53,6 @@ mod tests {
 505 35 0:65 / /run/e rw - tmpfs tmpfs rw,lowerdir=/r/snapshots/50/fs
 broken";
         let found = of_table(table, Path::new("/r/snapshots"));
-        assert_eq!(found, HashSet::from([3, 12, 7, 8, 30, 31]));
+        assert_eq!(found, HashSet::from([3, 12, 20, 7, 8, 21, 30, 31]));
     }
 }

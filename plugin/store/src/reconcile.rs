@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::database::Database;
 use crate::error::{StoreError, at};
-use crate::layout::{Layout, make_dir};
+use crate::layout::Layout;
 use crate::origins::{Known, LOCAL};
 use crate::rows::LayerRow;
-use crate::{marker, partial, rows, snapshot};
+use crate::{marker, orphans, partial, rows, snapshot};
 
 /// What is really there.
 #[derive(Debug, Default)]
@@ -50,7 +50,8 @@ pub(crate) fn run(layout: &Layout, database: &Database) -> Result<Found, StoreEr
             "the state database was lost; layers are taken in again, and images' snapshots when containerd asks for them"
         );
     }
-    let orphans = orphans(layout)?;
+    // Their numbers must not be given again.
+    let orphans: HashSet<u64> = orphans::names(layout)?.iter().filter_map(|name| name.parse().ok()).collect();
     let highest =
         [&state.directories, &state.snapshots, &state.layers, &orphans].into_iter().flatten().copied().max();
     database.write(|db| {
@@ -123,13 +124,6 @@ fn unowned(layout: &Layout, database: &Database, state: &State) -> Result<Vec<La
     Ok(recovered)
 }
 
-/// What lost databases left: their numbers must not be given again.
-fn orphans(layout: &Layout) -> Result<HashSet<u64>, StoreError> {
-    let path = layout.orphans();
-    let names = if path.exists() { names(&path)? } else { Vec::new() };
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
-}
-
 fn is_layer(layout: &Layout, id: u64) -> bool {
     layout.snapshot(id).join(marker::LAYER).exists()
 }
@@ -146,21 +140,14 @@ fn is_known(database: &Database, recovered: &[LayerRow], row: &LayerRow) -> Resu
 }
 
 /// A directory nobody owns goes to the trash. But if the whole database is new, it was lost, and the
-/// directory may be a running container's: that one is only moved aside (an overlay mount does not mind)
-/// and kept.
+/// directory may be a running container's: that one is only moved aside.
 fn abandon(layout: &Layout, database: &Database, name: &str) -> Result<(), StoreError> {
+    if database.is_new() {
+        return orphans::keep(layout, name);
+    }
     let path = layout.snapshots().join(name);
-    if !database.is_new() {
-        tracing::info!(path = %path.display(), "directory without a row goes to the trash");
-        return layout.discard(&path, name).map(drop);
-    }
-    let orphans = layout.orphans();
-    if !orphans.exists() {
-        make_dir(&orphans, 0o700)?;
-    }
-    tracing::warn!(path = %path.display(), "state database is new, its old snapshots are kept in {}", orphans.display());
-    let target = orphans.join(name);
-    std::fs::rename(&path, &target).map_err(at("move aside", &path))
+    tracing::info!(path = %path.display(), "directory without a row goes to the trash");
+    layout.discard(&path, name).map(drop)
 }
 
 fn names(path: &Path) -> Result<Vec<String>, StoreError> {

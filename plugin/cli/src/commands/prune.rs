@@ -1,4 +1,4 @@
-//! `prune`: drops layers that no snapshot needs, and what broken pulls left.
+//! `prune`: drops layers that no snapshot needs, and what broken pulls and lost databases left.
 
 use anyhow::Result;
 use chunked_proto::chunked::control::v1 as api;
@@ -25,7 +25,7 @@ pub(crate) async fn run(command: Prune) -> Result<()> {
     if command.access.json {
         let answer = json!({
             "layers": pruned.layers, "bytes": pruned.bytes, "inodes": pruned.inodes,
-            "directories": pruned.directories, "partial": pruned.partial, "freed_bytes": pruned.freed_bytes,
+            "directories": pruned.directories, "partial": pruned.partial, "orphans": pruned.orphans, "freed_bytes": pruned.freed_bytes,
             "left_layers": left.layers, "left_bytes": left.layer_bytes,
             "left_unused_layers": left.unused_layers, "left_unused_bytes": left.unused_bytes,
         });
@@ -35,6 +35,9 @@ pub(crate) async fn run(command: Prune) -> Result<()> {
     println!("dropped {} layers: {}, {} inodes", pruned.layers, HumanBytes(pruned.bytes), pruned.inodes);
     if pruned.partial > 0 {
         println!("dropped {} trees of broken pulls", pruned.partial);
+    }
+    if pruned.orphans > 0 {
+        println!("dropped {} directories that a lost state database had left", pruned.orphans);
     }
     println!("{} more are free on the filesystem", HumanBytes(pruned.freed_bytes));
     println!(

@@ -38,7 +38,7 @@ pub(crate) async fn run(command: StoreAccess) -> Result<()> {
             "unused_bytes": store.unused_bytes, "snapshots": store.snapshots, "indexed_files": store.indexed_files,
             "indexed_chunks": store.indexed_chunks, "layer_inodes": store.layer_inodes,
             "unused_inodes": store.unused_inodes, "partial": wire::held_as_json(store.partial),
-            "trash": wire::held_as_json(store.trash), "jobs": jobs,
+            "trash": wire::held_as_json(store.trash), "orphans": wire::held_as_json(store.orphans), "jobs": jobs,
             "scrub": {
                 "interval": scrub.interval, "running": scrub.running.as_ref().map(verified),
                 "last": scrub.last.as_ref().map(verified),

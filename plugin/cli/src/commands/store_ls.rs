@@ -19,9 +19,9 @@ pub(crate) async fn run(command: StoreLs) -> Result<()> {
     let (layers, store) = (answer.layers, answer.store.unwrap_or_default());
     if command.access.json {
         let layers: Vec<_> = layers.iter().map(as_json).collect();
-        let (partial, trash) = (wire::held_as_json(store.partial), wire::held_as_json(store.trash));
+        let [partial, trash, orphans] = [store.partial, store.trash, store.orphans].map(wire::held_as_json);
         let answer = json!({
-            "layers": layers, "partial": partial, "trash": trash,
+            "layers": layers, "partial": partial, "trash": trash, "orphans": orphans,
             "reclaimable_bytes": answer.reclaimable_bytes, "reclaimable_inodes": answer.reclaimable_inodes,
         });
         println!("{answer}");

@@ -54,6 +54,31 @@ impl Ranges {
     }
 }
 
+/// Ranges that are joined now and then while they come: where many files share blocks, these are held once.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    ranges: Vec<Range<u64>>,
+    /// How many there were when they were joined last.
+    joined: usize,
+}
+
+/// So many may come before they are joined.
+const BATCH: usize = 4096;
+
+impl Gathered {
+    pub(super) fn extend(&mut self, ranges: Vec<Range<u64>>) {
+        self.ranges.extend(ranges);
+        if self.ranges.len() > 2 * self.joined + BATCH {
+            self.ranges = Ranges::of(std::mem::take(&mut self.ranges)).0;
+            self.joined = self.ranges.len();
+        }
+    }
+
+    pub(super) fn joined(self) -> Ranges {
+        Ranges::of(self.ranges)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -68,6 +93,16 @@ mod tests {
 
     fn some() -> impl Strategy<Value = Vec<Range<u64>>> {
         proptest::collection::vec((0u64..60, 0u64..12).prop_map(|(start, len)| start..start + len), 0..12)
+    }
+
+    #[test]
+    fn what_comes_often_is_held_once() {
+        let mut gathered = Gathered::default();
+        for n in 0..10_000 {
+            gathered.extend((0..10).map(|k| 20 * k..20 * k + 10 + n % 10).collect());
+            assert!(gathered.ranges.len() <= BATCH + 30);
+        }
+        assert_eq!(gathered.joined().0, (0..10).map(|k| 20 * k..20 * k + 19).collect::<Vec<_>>());
     }
 
     proptest! {
