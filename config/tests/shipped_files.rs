@@ -9,6 +9,7 @@ const CONTAINERD: [(&str, &str); 2] = [
     ("2.x", include_str!("../dist/containerd-2.x.toml")),
 ];
 const UNIT: &str = include_str!("../dist/chunked-snapshotter.service");
+const SOCKET: &str = include_str!("../dist/chunked-snapshotter.socket");
 const NERDCTL: &str = include_str!("../dist/nerdctl.toml");
 
 /// The value at a path of keys.
@@ -23,9 +24,13 @@ fn text<'a>(table: &'a Table, path: &[&str]) -> &'a str {
     at(table, path).as_str().unwrap()
 }
 
-/// All values of a key in the unit file.
+/// All values of a key in the service's unit file.
 fn unit(key: &str) -> Vec<&'static str> {
-    UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+    values(UNIT, key)
+}
+
+fn values(file: &'static str, key: &str) -> Vec<&'static str> {
+    file.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
 #[test]
@@ -85,6 +90,16 @@ fn the_unit_owns_the_default_directories() {
     assert_eq!(format!("/run/{}", runtime[0]), socket_dir.to_str().unwrap());
     assert_eq!(unit("Type"), ["notify"]);
     assert_eq!(unit("Before"), ["containerd.service"]);
+}
+
+#[test]
+fn the_socket_is_ours_and_for_root_only() {
+    let address = Settings::default().address;
+    assert_eq!(values(SOCKET, "ListenStream"), [address.to_str().unwrap()]);
+    assert_eq!((values(SOCKET, "SocketMode"), values(SOCKET, "DirectoryMode")), (vec!["0600"], vec!["0700"]));
+    assert_eq!(values(SOCKET, "Before"), ["containerd.service"]);
+    assert_eq!(unit("Requires"), ["chunked-snapshotter.socket"]);
+    assert_eq!(unit("RuntimeDirectoryPreserve"), ["yes"], "or a restart takes the socket's directory away");
 }
 
 /// Hardening that would break layers: device nodes and setuid files are part of images.

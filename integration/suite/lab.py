@@ -88,10 +88,10 @@ def listens(path):
 class Process:
     """A server with a log file, ended by pid."""
 
-    def __init__(self, name, command, log, env=None, stdout=None):
+    def __init__(self, name, command, log, env=None, stdout=None, pass_fds=()):
         self.name, self.log = name, log
         self.child = subprocess.Popen(command, stdout=stdout or open(log, "ab"), stderr=open(log, "ab"),
-                                      env={**os.environ, **(env or {})}, start_new_session=True, text=bool(stdout))
+                                      env={**os.environ, **(env or {})}, start_new_session=True, text=bool(stdout), pass_fds=pass_fds)
 
     @property
     def pid(self):
@@ -143,8 +143,8 @@ class Lab:
     def path(self, *parts):
         return os.path.join(self.mount, *parts)
 
-    def start(self, name, command, env=None, stdout=None):
-        process = Process(name, command, self.path(name + ".log"), env, stdout)
+    def start(self, name, command, env=None, stdout=None, pass_fds=()):
+        process = Process(name, command, self.path(name + ".log"), env, stdout, pass_fds)
         self.processes.append(process)
         return process
 
@@ -240,16 +240,18 @@ class Node:
         """Further lines for [registry] of our configuration."""
         return ""
 
-    def start_daemon(self):
+    def command(self):
+        """Writes our daemon's configuration; gives the command that starts it."""
         config = self.path("chunked.toml")
         with open(config, "w") as f:
             f.write('[log]\nformat = "json"\n[registry]\nknown_hosts = %s\n%s\n[store]\n%s%s'
                     % (json.dumps(self.known_hosts), self.settings(), self.store, self.more))
+        return [BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours, "--containerd-address", self.socket]
+
+    def start_daemon(self):
         # -D: the process that is started is the daemon, and strace hangs on it.
         watched = STRACE + ["-D", "-o", self.strace] if self.strace else []
-        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + [
-            BINARY, "serve", "--config", config, "--root", self.root, "--address", self.ours,
-            "--containerd-address", self.socket])
+        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + self.command())
         def ready():
             if not self.daemon.alive():
                 raise Failure("the daemon ended:\n" + self.daemon.text()[-2000:])

@@ -261,6 +261,10 @@ pub(crate) struct HostStatus {
 pub(crate) struct Config {
     /// File to check. Without it, the default configuration is printed, every key with its explanation.
     pub(crate) file: Option<PathBuf>,
+    /// Check what `serve` would read: the file that CHUNKED_SNAPSHOTTER_CONFIG names, else
+    /// /etc/chunked-snapshotter/config.toml if it exists.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) check: bool,
 }
 
 #[cfg(test)]

@@ -46,9 +46,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Config(command) = arguments.command {
         return commands::config::run(&command);
     }
+    // Before there are threads: taking them over changes the environment.
+    let inherited = match &arguments.command {
+        Command::Serve(_) => commands::serve::inherited_sockets(),
+        _ => listenfd::ListenFd::empty(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = match arguments.command {
-        Command::Serve(command) => runtime.block_on(commands::serve::run(command)),
+        Command::Serve(command) => runtime.block_on(commands::serve::run(command, inherited)),
         Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
         Command::Pulls(command) => runtime.block_on(commands::pulls::run(command)),
         Command::Status(command) => runtime.block_on(commands::status::run(command)),

@@ -11,6 +11,7 @@ mod repair;
 pub(crate) mod scrub;
 mod socket;
 mod stored;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use chunked_host::{Background, HostIndex, Policy};
 use chunked_registry::Client;
 use chunked_snapshot::{HandOvers, LostSnapshots, ServiceOptions};
 use chunked_store::Store;
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
@@ -33,10 +35,21 @@ use self::scrub::Scrub;
 use crate::args::Serve;
 use crate::{logging, settings};
 
-/// How long calls may go on after a signal to stop.
+/// How long layers may go on, and then calls, after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long calls may go on when others wait in the socket's queue for the next daemon: containerd gives up on a server that
+/// does not greet it within a second (gRPC's first back-off).
+const HASTE: Duration = Duration::from_millis(300);
+/// Time between two looks at the layers that are being made.
+const LOOK: Duration = Duration::from_millis(20);
 
-pub(crate) async fn run(command: Serve) -> Result<()> {
+/// Takes over the sockets that the service manager passed to this process; to be called before there are threads.
+pub(crate) fn inherited_sockets() -> ListenFd {
+    ListenFd::from_env()
+}
+
+/// Serves until a signal comes. `inherited` are the sockets that the service manager listens on for us.
+pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     let mut settings = settings::load(&command.common)?;
     if let Some(address) = command.address {
         settings.address = settings::absolute(&address)?;
@@ -46,6 +59,8 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     }
     settings.check()?;
     logging::start(&settings.log, None)?;
+    // Before the store is opened, which may take a while: who calls meanwhile waits in the socket's queue.
+    let inherited = socket::inherit(inherited, &settings.address)?;
     let root = settings.root.clone();
     let options = settings::store(&settings);
     let store = tokio::task::spawn_blocking(move || Store::open_with(&root, options)).await??;
@@ -67,7 +82,12 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     ));
 
     let address = settings.address.clone();
-    let (listener, socket) = socket::bind(&address)?;
+    let (listener, socket) = match inherited {
+        Some(listener) => (listener, None),
+        None => socket::bind(&address).map(|(listener, file)| (listener, Some(file)))?,
+    };
+    let listener = socket::from_root(listener);
+    let watchdog = watchdog::start(&store);
     let (handed_over, lost) = (Arc::<HandOvers>::default(), Arc::<LostSnapshots>::default());
     let options = ServiceOptions {
         fallback: settings::fallback(&settings),
@@ -90,7 +110,7 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
     let scrub = Scrub::start(Arc::clone(&store), settings::scrub(&settings), repairer)?;
     let control = control::service(
         store,
-        engine,
+        engine.clone(),
         containerd,
         host,
         control::Told { handed_over, lost, scrub: scrub.shown(), pulls },
@@ -104,24 +124,30 @@ pub(crate) async fn run(command: Serve) -> Result<()> {
         .add_optional_service(cri_runtime)
         .serve_with_incoming_shutdown(listener, async { drop(stopped.await) });
     let server = tokio::spawn(server);
-    tracing::info!(address = %address.display(), root = %settings.root.display(), "ready");
+    tracing::info!(address = %address.display(), root = %settings.root.display(), inherited = socket.is_none(), "ready");
     // Not run by systemd: nothing to notify.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let host_indexer = index_host(&settings)?;
 
     wait_for_signal().await?;
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
+    }
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // All that may take a while comes first, and calls are answered meanwhile. Each thread ends the file that it is at.
+    let threads = tokio::task::spawn_blocking(move || drop((host_indexer, indexer, cleaner, scrub)));
+    let limit = if socket.is_some() { DRAIN } else { HASTE };
+    if socket.is_none() {
+        let _ = tokio::time::timeout(DRAIN, idle(&engine)).await;
+    }
+    threads.await?;
     // The sender's end is the signal.
     drop(stop);
-    // Waits for the file that is being read, and for no more.
-    tokio::task::spawn_blocking(move || drop(host_indexer)).await?;
-    if tokio::time::timeout(DRAIN, server).await.is_err() {
-        tracing::warn!("calls were still open after {} s; they are cut off", DRAIN.as_secs());
+    if tokio::time::timeout(limit, server).await.is_err() {
+        tracing::warn!("calls were still open after {} ms; they are cut off", limit.as_millis());
     }
     drop(socket);
-    // Waits for their threads.
-    tokio::task::spawn_blocking(move || drop((indexer, cleaner, scrub))).await?;
     Ok(())
 }
 
@@ -133,6 +159,13 @@ fn index_host(settings: &Settings) -> Result<Option<Background>> {
     }
     let indexer = Background::start(&settings.root, options, settings::schedule(settings));
     indexer.map(Some).context("starting the thread that indexes host files")
+}
+
+/// Returns when no layer is being made.
+async fn idle(engine: &Engine) {
+    while !engine.running().is_empty() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn wait_for_signal() -> Result<()> {
