@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Show what a node that holds image A would fetch for image B.
     Diff(Diff),
+    /// Say what is wrong with the way containerd, this snapshotter and the machine are set up, and what to do.
+    Doctor(Doctor),
     /// Files of the host itself as a source: index them, or show what is indexed.
     #[command(subcommand)]
     Host(Host),
@@ -218,6 +220,42 @@ pub(crate) struct StoreVerify {
     pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) access: StoreAccess,
+}
+
+/// Looks at containerd's configuration and process, our configuration and daemon, filesystem and kernel, and prepares a test
+/// snapshot through containerd, which it removes. Without --fix nothing else is changed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exits with 1 if something is wrong; hints alone are no failure.
+  chunked-snapshotter doctor --image registry.example/app:v1")]
+pub(crate) struct Doctor {
+    /// Ask the registry for this image, too, with the credentials that pulls have.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// containerd's configuration file. Default: what the containerd that runs was started with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) containerd_config: Option<PathBuf>,
+    /// containerd's program, which is asked to print that configuration. Default: the one that runs.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) containerd: Option<PathBuf>,
+    /// containerd's own socket; overrides `containerd_address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) containerd_address: Option<PathBuf>,
+    /// Socket of the daemon; overrides `address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the files that would put right what is wrong, and write them when the question is answered with "yes":
+    /// a file that containerd's configuration imports, and our own configuration.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) fix: bool,
+    /// With --fix: do not ask.
+    #[arg(long, requires = "fix")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) registries: Registries,
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod convert;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod prune;

@@ -65,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Convert(command) => runtime.block_on(commands::convert::run(*command)),
         Command::Inspect(command) => runtime.block_on(commands::inspect::run(command)),
         Command::Diff(command) => runtime.block_on(commands::diff::run(command)),
+        Command::Doctor(command) => runtime.block_on(commands::doctor::run(command)),
         Command::Host(command) => runtime.block_on(commands::host::run(command)),
         Command::Config(_) => Ok(()),
     };

@@ -88,3 +88,9 @@ pub fn configured_hosts(config_path: &[impl AsRef<Path>]) -> Vec<String> {
     let roots: Vec<PathBuf> = config_path.iter().map(|path| path.as_ref().to_path_buf()).collect();
     crate::hosts::hosts_with_port(&roots)
 }
+
+/// The credential helpers that a docker `config.json` names, without `docker-credential-`; none when it cannot be read. Blocks
+/// on the disk.
+pub fn credential_helpers(docker_config: &Path) -> std::collections::BTreeSet<String> {
+    crate::auth::docker_config::helpers(docker_config)
+}

@@ -34,7 +34,7 @@ mod transport;
 pub use auth::Credentials;
 pub use blob::{Blob, Ranges};
 pub use body::Body;
-pub use client::{Client, configured_hosts};
+pub use client::{Client, configured_hosts, credential_helpers};
 pub use error::{ErrorKind, Failure, RegistryError};
 pub use image::{Image, ImageError, Layer};
 pub use knowledge::Network;

@@ -91,5 +91,6 @@ pub use partial::Partial;
 pub use snapshot::{Kind, LabelChange, Labels, Mountable, NewSnapshot, Snapshot};
 pub use staging::Staging;
 pub use store::{ChunkDonor, Donor, Store, StoreOptions};
+pub use suitable::try_root;
 pub use usage::Usage;
 pub use verify::{Problem, Verified, VerifyOptions, Watch};

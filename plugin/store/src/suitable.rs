@@ -14,14 +14,7 @@ const SCRATCH: &[u8] = b"probe";
 ///
 /// A full or failing disk is no reason to refuse: removing and reading must go on.
 pub(crate) fn check(root: &Path, staging: &Path) -> Result<(), StoreError> {
-    let tried = Dir::open(staging).and_then(|staging| {
-        staging.remove_all(SCRATCH)?;
-        staging.create_dir_with(SCRATCH, 0o700)?;
-        let tried = staging.open_dir(SCRATCH).and_then(|scratch| lacks(&scratch));
-        staging.remove_all(SCRATCH)?;
-        tried
-    });
-    match tried {
+    match tried(staging, SCRATCH) {
         Ok(None) => Ok(()),
         Ok(Some(lack)) => Err(unsuitable(root, lack)),
         Err(error) => {
@@ -29,6 +22,33 @@ pub(crate) fn check(root: &Path, staging: &Path) -> Result<(), StoreError> {
             Ok(())
         }
     }
+}
+
+/// Tries whether a store at `root` could hold layers, without opening it, and beside a daemon that has it open. Where there
+/// is no store yet, the directory is tried that it would be made in. Nothing is left behind.
+///
+/// # Errors
+/// [`StoreError::Unsuitable`] says what is lacking; others say why it could not be tried.
+pub fn try_root(root: &Path) -> Result<(), StoreError> {
+    let staging = root.join("staging");
+    let mut places = std::iter::once(staging.as_path()).chain(root.ancestors());
+    let place = places.find(|place| Dir::open(place).is_ok()).unwrap_or(root);
+    // A daemon that starts meanwhile tries under its own name.
+    let scratch = format!(".chunked-snapshotter-probe-{}", std::process::id());
+    match tried(place, scratch.as_bytes()) {
+        Ok(None) => Ok(()),
+        Ok(Some(lack)) => Err(unsuitable(root, lack)),
+        Err(error) => Err(explain(root, crate::error::at("try", place)(error))),
+    }
+}
+
+fn tried(place: &Path, scratch: &[u8]) -> io::Result<Option<Lack>> {
+    let place = Dir::open(place)?;
+    place.remove_all(scratch)?;
+    place.create_dir_with(scratch, 0o700)?;
+    let tried = place.open_dir(scratch).and_then(|scratch| lacks(&scratch));
+    place.remove_all(scratch)?;
+    tried
 }
 
 /// Says of an error at the very beginning when it is the filesystem's nature.
@@ -96,6 +116,7 @@ mod tests {
     fn nothing_is_left_behind() {
         let root = tempfile::tempdir().unwrap();
         check(root.path(), root.path()).unwrap();
+        try_root(&root.path().join("not/there/yet")).unwrap();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure but for reading the file: whom to ask is the answer, asking is the keychain's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -104,6 +104,14 @@ pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Entry, F
     let config = DockerConfig::parse(&String::from_utf8_lossy(&text))
         .map_err(|e| bad(format!("not a docker configuration at line {} column {}", e.line(), e.column())))?;
     choose(&config, host, repository).map_err(|reason| bad(reason.to_owned()))
+}
+
+/// The credential helpers that the file at `path` names, without `docker-credential-`; none when it cannot be read. Blocks on
+/// the disk.
+pub(crate) fn helpers(path: &Path) -> BTreeSet<String> {
+    let text = crate::files::read_bounded(&locate(path), MAX_FILE).unwrap_or_default();
+    let config = DockerConfig::parse(&String::from_utf8_lossy(&text)).unwrap_or_default();
+    config.helpers.into_values().chain(config.store).filter(|name| !name.is_empty()).collect()
 }
 
 /// Docker's order: a helper for just this host, then what stands in the file, then the helper for all hosts.
