@@ -176,6 +176,11 @@ class TokenServer:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_POST(self):
+                # As most servers did for years; containerd asks by GET then.
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_error(405)
+
             def log_message(self, *_):
                 pass
 

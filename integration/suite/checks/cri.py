@@ -70,8 +70,13 @@ def checks(lab, registry):
         basic = servers.registry(lab, "cri-basic-" + version, auth={"htpasswd": {"realm": "tests", "path": passwords}})
         at = lambda image: "%s/%s:%s" % (basic, image.repository, image.tag)
         credentials = "%s:%s" % (prepull.USER, prepull.PASSWORD)
-        node = Proxied(lab, version, [registry, basic], name="cri-proxy-" + version, pause=pause.name, settings="[cri]\nenabled = true\n")
+        tokens = servers.TokenServer(servers.Authority(lab.path("cri-ca-" + version)), prepull.USER, prepull.PASSWORD)
+        bearer = servers.registry(lab, "cri-bearer-" + version, auth=tokens.auth)
+        node = Proxied(lab, version, [registry, basic, bearer], name="cri-proxy-" + version, pause=pause.name, settings="[cri]\nenabled = true\n")
         sandbox = None
+        def gone(pod):
+            # containerd 1.6 now and then asks the shim of a container that has just ended: "ttrpc: closed".
+            wait_for("the pod to go", lambda: node.through("rmp", "-f", pod, check=False).returncode == 0)
         def same_error(*arguments):
             ours, theirs = (re.findall(r"rpc error: .*", call(*arguments, check=False).stderr) for call in (node.through, node.directly))
             if not ours or ours != theirs:
@@ -82,8 +87,9 @@ def checks(lab, registry):
             same_error("pull", "--creds", prepull.USER + ":wrong", at(v1))
             same_error("inspectp", "absent")
             node.through("pull", "--creds", credentials, at(v2))
+            node.through("pull", "--creds", credentials, "%s/%s:%s" % (bearer, v1.repository, v1.tag))
             held = node.ctr("-n", "k8s.io", "content", "ls", "-q").stdout.split()
-            if set(held) & set(v2.layers):
+            if set(held) & set(v1.layers + v2.layers):
                 raise Failure("layer blobs in containerd's content store")
             if '"by":"CRI"' not in node.daemon.text():
                 raise Failure("we have pulled nothing")
@@ -109,19 +115,22 @@ def checks(lab, registry):
             if version != "1.6":
                 wait_for("a stream of events", lambda: "CONTAINER_STARTED_EVENT" in events.text())
                 events.stop()
-            node.through("rmp", "-f", sandbox)
+            gone(sandbox)
             sandbox = None
             node.through("rmi", at(v2))
             if at(v2) in node.directly("images").stdout:
                 raise Failure("the image is still there")
-            words = prepull.spellings(prepull.PASSWORD)
+            words = prepull.spellings(prepull.PASSWORD) + tokens.given
+            if not tokens.given:
+                raise Failure("no token was asked for")
             if any(word in node.daemon.text() for word in words):
                 raise Failure("a secret in the log")
             wait_for("the memory to be clean", lambda: not node.secrets_in_memory(words), 10)
         finally:
             if sandbox:
-                node.through("rmp", "-f", sandbox)
+                gone(sandbox)
             node.stop()
+            tokens.server.close()
 
     for version in ("1.6", "1.7", "2.4"):
         yield "crictl through our socket to containerd " + version + ", with credentials", lambda v=version: proxied(v)

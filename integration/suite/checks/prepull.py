@@ -37,7 +37,7 @@ class Daemon(Node):
 
     def secrets_in_memory(self, words):
         """Those of the words that stand anywhere in the daemon's memory."""
-        found = set()
+        found, longest = set(), max(map(len, words))
         with open("/proc/%d/maps" % self.daemon.pid) as maps, open("/proc/%d/mem" % self.daemon.pid, "rb", 0) as memory:
             for line in maps:
                 place, rights = line.split()[:2]
@@ -55,7 +55,7 @@ class Daemon(Node):
                         break
                     start += len(piece)
                     found |= {word for word in words if word.encode() in tail + piece}
-                    tail = piece[-100:]
+                    tail = (tail + piece)[-longest:]
         return sorted(found)
 
 

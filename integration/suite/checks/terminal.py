@@ -4,6 +4,7 @@ import re
 
 import images
 import terminal
+from checks import prepull
 from lab import BINARY, Failure, run
 
 BAR = re.compile(r"[0-9a-f]{12} [█░]{14} +[\d.]+ [KMG]?i?B of +[\d.]+ [KMG]?i?B +[\d.]+ [KMG]?i?B/s  (\w+)")
@@ -57,6 +58,19 @@ def checks(lab, registry):
         if not lines[0].startswith(image.name) or not re.fullmatch(r"fetched .* of .*, .* not needed, in [\d.]+ s", lines[-1]):
             raise Failure("not the report alone:\n" + screen.text())
 
+    def pull_by_the_daemon():
+        image = images.push(lab, registry, "terminal-daemon", tars, ["zstd:chunked"])["zstd:chunked"]
+        node = prepull.Slow(lab, "2.4", [registry], name="terminal-node")
+        try:
+            words, screen = watched("pull", image.name, "--address", node.ours, "--config", node.path("chunked.toml"))
+        finally:
+            node.stop()
+        if "pulling" not in words:
+            raise Failure("seen were only %s" % words)
+        text = screen.text()
+        if not text.startswith("pulling by the daemon on ") or not re.search(r"^fetched .* of .*, .* not needed, in [\d.]+ s$", text, re.M):
+            raise Failure("not the word about the daemon and the report:\n" + text)
+
     def logs():
         for number, (env, coloured) in enumerate((({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False))):
             words, screen = watched("convert", "--log-level", "info", "--threads", "1", "--level", "12", "oci:%s:x" % layout,
@@ -76,5 +90,6 @@ def checks(lab, registry):
 
     yield "terminal: bars of convert, and its report alone at the end", convert
     yield "terminal: bars of pull, and its report alone at the end", pull
+    yield "terminal: bars of pull by the daemon, and its report at the end", pull_by_the_daemon
     yield "terminal: logs stand above the bars, with colours only if wanted", logs
     yield "terminal: without one there are no bars", no_terminal

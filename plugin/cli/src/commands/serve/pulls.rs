@@ -172,16 +172,23 @@ impl Shared {
     async fn run(self: Arc<Self>, pull: Arc<Running>, credentials: Option<Credentials>) {
         // A task of its own, so that a panic in it costs this pull and nothing else.
         let mut work = tokio::spawn(Arc::clone(&self).work(Arc::clone(&pull), credentials));
-        let ended = tokio::select! {
-            done = &mut work => done.unwrap_or_else(|error| Err(format!("the pull ended early: {error}"))),
-            reason = pull.unwanted(self.alone) => {
-                work.abort();
-                // When it does not wait for the layers any more, they are not wanted by it.
-                let _ = work.await;
-                if let State::Layers(image, places) = pull.state() {
-                    self.engine.give_up(&image, &places);
+        let ended = loop {
+            tokio::select! {
+                done = &mut work => {
+                    break done.unwrap_or_else(|error| Err(format!("the pull ended early: {error}")));
                 }
-                Err(reason)
+                reason = pull.unwanted(self.alone) => {
+                    if !self.close(&pull) {
+                        continue;
+                    }
+                    work.abort();
+                    // When it does not wait for the layers any more, they are not wanted by it.
+                    let _ = work.await;
+                    if let State::Layers(image, places) = pull.state() {
+                        self.engine.give_up(&image, &places);
+                    }
+                    break Err(reason);
+                }
             }
         };
         self.table.lock().lines.retain(|line| line.pull.number != pull.number);
@@ -194,6 +201,16 @@ impl Shared {
         }
         let _ = self.events.send(events::ended(&pull, error));
         pull.enter(State::Ended(ended.map(Into::into).map_err(Into::into)));
+    }
+
+    /// Lets nobody join the pull any more; false when somebody has, just now, and wants it.
+    fn close(&self, pull: &Running) -> bool {
+        let mut table = self.table.lock();
+        if pull.waiting() > 0 && !pull.cancelled.is_cancelled() {
+            return false;
+        }
+        table.lines.retain(|line| line.pull.number != pull.number);
+        true
     }
 
     /// Pulls; gives the report as JSON, or what the command line says of the failure.

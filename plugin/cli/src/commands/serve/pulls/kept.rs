@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 
 /// How long after a pull none of its layers is dropped, whatever the store's limits say.
 const KEPT: Duration = Duration::from_secs(3600);
+/// The same after containerd asked for the highest layer: from then on its snapshots keep the layers.
+const TAKEN: Duration = Duration::from_secs(60);
 /// Images kept so, the latest.
 const MOST: usize = 64;
 /// How often it is looked whether a time is over.
@@ -23,8 +25,7 @@ pub(crate) struct Kept(Mutex<VecDeque<Entry>>);
 #[derive(Debug)]
 struct Entry {
     image: Arc<Image>,
-    since: Instant,
-    until: SystemTime,
+    until: Instant,
     /// Keeps the layers from being dropped.
     _layers: Vec<LayerPin>,
 }
@@ -39,7 +40,7 @@ impl Kept {
 
     /// Keeps the layers of `image`, which are in the store.
     pub(super) fn keep(&self, image: &Arc<Image>, layers: Vec<LayerPin>) {
-        let (since, until) = (Instant::now(), SystemTime::now() + KEPT);
+        let until = Instant::now() + KEPT;
         let mut entries = self.0.lock();
         entries.retain(|entry| {
             entry.image.reference != image.reference || entry.image.manifest_digest != image.manifest_digest
@@ -47,24 +48,31 @@ impl Kept {
         if entries.len() >= MOST {
             entries.pop_front();
         }
-        entries.push_back(Entry { image: Arc::clone(image), since, until, _layers: layers });
+        entries.push_back(Entry { image: Arc::clone(image), until, _layers: layers });
     }
 
-    /// An image with this chainID, and the place of its layer. That the layer is in order is for the store to say.
+    /// An image with this chainID, and the place of its layer: containerd asks for it. That the layer is in order is for the
+    /// store to say.
     pub(crate) fn find(&self, chain: &Digest) -> Option<(Arc<Image>, usize)> {
-        self.0.lock().iter().rev().find_map(|entry| {
+        self.0.lock().iter_mut().rev().find_map(|entry| {
             let index = entry.image.layers.iter().position(|layer| layer.chain_id == *chain)?;
+            if index + 1 == entry.image.layers.len() {
+                entry.until = entry.until.min(Instant::now() + TAKEN);
+            }
             Some((Arc::clone(&entry.image), index))
         })
     }
 
     /// The images, and until when each is kept.
     pub(crate) fn images(&self) -> Vec<(Arc<Image>, SystemTime)> {
-        self.0.lock().iter().map(|entry| (Arc::clone(&entry.image), entry.until)).collect()
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let until = |entry: &Entry| wall + entry.until.saturating_duration_since(now);
+        self.0.lock().iter().map(|entry| (Arc::clone(&entry.image), until(entry))).collect()
     }
 
-    fn let_go(&self, older_than: Duration) {
-        self.0.lock().retain(|entry| entry.since.elapsed() < older_than);
+    /// Drops what is not kept any more at `now`.
+    fn let_go(&self, now: Instant) {
+        self.0.lock().retain(|entry| entry.until > now);
     }
 }
 
@@ -72,7 +80,7 @@ async fn tidy(kept: Weak<Kept>) {
     loop {
         tokio::time::sleep(LOOK).await;
         match kept.upgrade() {
-            Some(kept) => kept.let_go(KEPT),
+            Some(kept) => kept.let_go(Instant::now()),
             None => return,
         }
     }
@@ -113,9 +121,12 @@ mod tests {
         assert_eq!(kept.images().len(), MOST);
         assert!(kept.find(&Digest::of(b"0")).is_none(), "the oldest one had to go");
         assert!(kept.find(&Digest::of(b"1")).is_some_and(|(_, index)| index == 0));
-        kept.keep(&image("app", b"1"), Vec::new());
-        assert_eq!(kept.images().len(), MOST, "the same once more is kept once");
-        kept.let_go(Duration::ZERO);
+        // Its only layer was asked for just now, so that it is containerd's soon.
+        kept.let_go(Instant::now() + TAKEN);
+        assert!(kept.find(&Digest::of(b"1")).is_none());
+        kept.keep(&image("app", b"2"), Vec::new());
+        assert_eq!(kept.images().len(), MOST - 1, "the same once more is kept once");
+        kept.let_go(Instant::now() + KEPT);
         assert!(kept.images().is_empty());
     }
 }
