@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod exit;
 mod logging;
+mod memory;
 mod progress;
 mod pulling;
 mod rootfs;
@@ -23,10 +24,8 @@ use clap::Parser as _;
 
 use crate::args::{Arguments, Command, StoreCommand};
 
-/// Memory is overwritten when it is given back: secrets pass through buffers of libraries that do not do so themselves.
 #[global_allocator]
-static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
-    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+static MEMORY: memory::Wiping = memory::Wiping;
 
 /// How long threads that are writing may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
