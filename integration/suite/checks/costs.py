@@ -26,6 +26,17 @@ def small_files(version):
     return [images.tar(build)]
 
 
+def tiny_files(version):
+    """So many files that their table of contents takes most of the memory; in version 2 every tenth directory is new."""
+    def build(t):
+        for i in range(36_000):
+            if i % 300 == 0:
+                images.add(t, "srv/node_modules/package-with-a-longer-name-%d/" % (i // 300), images.D, mode=0o755)
+            noise = random.Random(i + 10_000_000 * (version > 1 and i // 300 % 10 == 0))
+            images.add(t, "srv/node_modules/package-with-a-longer-name-%d/module-%d.js" % (i // 300, i), data=noise.randbytes(700))
+    return [images.tar(build)]
+
+
 def long_files(version):
     """Six layers of one long file each; in version 2 each has a new tenth in its middle and 1 MiB more at its front."""
     def layer(number):
@@ -65,5 +76,21 @@ def checks(lab, registry):
         finally:
             node.stop()
 
+    def crowded():
+        one, two = (images.push(lab, registry, "tiny-%d" % version, tiny_files(version), ["zstd:chunked"])["zstd:chunked"].through(address)
+                    for version in (1, 2))
+        node = Node(lab, "2.4", [address], name="costs-tiny", settings='[pull]\nmemory = "64MiB"\n')
+        try:
+            for image in (one, two):
+                ask("/reset")
+                node.ctr("images", "pull", "--plain-http", "--snapshotter", "chunked", image.name)
+            fetched, size = ask("/stats")["blob_body"], two.manifest["layers"][0]["size"]
+            print("    update: %.1f MB of %.1f MB fetched" % (fetched / 1e6, size / 1e6))
+            if not 0 < fetched < size / 3:
+                raise Failure("%d bytes fetched of a layer of %d" % (fetched, size))
+        finally:
+            node.stop()
+
+    yield "an update by ranges whose table of contents takes most of the memory", crowded
     yield "pulls of many small files cost few bytes and little memory", lambda: costs("many", small_files)
     yield "pulls of long files cost few bytes and little memory", lambda: costs("large", long_files)

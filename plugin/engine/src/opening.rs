@@ -1,6 +1,7 @@
 //! From a blob to what is to be done about it: its table of contents, and a plan.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chunked_fair::{Denied, Permit};
 use chunked_plan::Plan;
@@ -23,6 +24,12 @@ const FILE: u64 = 448;
 const NAMES: u64 = 3;
 /// What a piece takes.
 const PIECE: u64 = 224;
+/// What the tables of contents of usual writers take, in lengths of their text: some 920 bytes for a file, of which the text has 310.
+const TEXTS: u64 = 3;
+/// Longest window of the tar-splits of usual writers, in bytes.
+const USUAL_WINDOW: u64 = 8 << 20;
+/// How long a layer that holds memory waits for more of it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The table of contents of a layer, and the memory that it takes.
 #[derive(Debug)]
@@ -48,9 +55,10 @@ impl Job {
         blob: &LayerBlob,
         annotations: Annotations,
     ) -> Result<Arc<Opened>, Setback> {
-        // As it comes, as text, and as tables: the text is longer than what is made of it.
+        // As it comes, as text and as tables; later without the text, but with a plan and a model of the tree, which is more.
         let needed = annotations.metadata_range().len().saturating_add(annotations.tar_split.compressed);
-        let needed = needed.saturating_add(annotations.toc.uncompressed.saturating_mul(2));
+        let needed = needed.saturating_add(annotations.toc.uncompressed.saturating_mul(TEXTS));
+        let needed = needed.saturating_add(annotations.tar_split.uncompressed.min(USUAL_WINDOW));
         let mut permit = match memory.large.take(needed).await {
             Ok(permit) => permit,
             Err(denied @ Denied::TooMuch { .. }) => {
@@ -62,13 +70,14 @@ impl Job {
         let index = self.metadata(memory, blob, annotations).await?;
         // As its frame declares it, however short the content: that is what a decoder gets hold of.
         let window = chunked_compression::window(&index.tar_split).unwrap_or_default();
-        let takes = takes(&index).saturating_add(window);
+        // Of that it touches no more than what it may give.
+        let takes = takes(&index).saturating_add(window.min(index.tar_split_len));
         match takes.checked_sub(permit.bytes()) {
             None | Some(0) => drop(permit.split(permit.bytes() - takes)),
-            // Waiting while holding something could be waiting for ever.
-            Some(more) => match memory.large.try_take(more) {
-                Some(more) => permit.join(more),
-                None => return Err(Setback::whole("its table of contents takes more memory than is free")),
+            // Waiting for long while holding something could be waiting for ever.
+            Some(more) => match tokio::time::timeout(PATIENCE, memory.large.take(more)).await {
+                Ok(Ok(more)) => permit.join(more),
+                _ => return Err(Setback::whole("its table of contents takes more memory than is free")),
             },
         }
         Ok(Arc::new(Opened { index, window, _memory: permit }))

@@ -96,8 +96,8 @@ impl<'a> LongFile<'a> {
         self.count(piece.digest);
         self.dispatcher.flush()?;
         let (file, dispatcher) = (&self.file, &mut *self.dispatcher);
-        // A decoder fills no more of a window than the piece has bytes.
-        let windows = dispatcher.budget().windows(piece.len.saturating_add(MAX_BUFFERED));
+        // A decoder fills no more of a window than the piece has bytes. What the layer itself holds may be what is waited for.
+        let windows = dispatcher.budget().windows_soon(piece.len.saturating_add(MAX_BUFFERED));
         let mut offset = self.offset;
         decode_stream(file.entry(), piece, compressed, &windows, |bytes: Bytes| {
             dispatcher.check()?;

@@ -76,7 +76,8 @@ impl Budget {
         Windows { budget: Arc::clone(self), most, patience: None, state: Arc::default() }
     }
 
-    /// The same for a worker, for whose work others may be waiting that hold memory: it waits for a while only.
+    /// The same for whoever may be waiting for itself: a worker, whose work is waited for by others that hold memory, or a layer
+    /// that holds a long table of contents. It waits for a while only; then the layer is pulled whole.
     pub(crate) fn windows_soon(self: &Arc<Self>, most: u64) -> Windows {
         Windows { patience: Some(PATIENCE), ..self.windows(most) }
     }
@@ -92,7 +93,7 @@ impl Budget {
                 return Ok(permit);
             }
             if Instant::now() >= end {
-                let reason = "no memory is free for what no local file gave";
+                let reason = "no memory is free for a decoder's window";
                 return Err(AssembleError::NotChunked { path: String::new(), reason });
             }
             std::thread::sleep(Duration::from_millis(50));
