@@ -69,6 +69,11 @@ pub enum Conflict {
         "address and containerd_address are the same socket, {0}: address is ours, the other is containerd's"
     )]
     SameSocket(PathBuf),
+    /// The socket is taken.
+    #[error(
+        "[metrics] socket {0} is the socket of something else: give it one of its own, or write \"auto\""
+    )]
+    MetricsSocket(PathBuf),
     /// The socket would lie among the layers.
     #[error("address {address} lies below root {root}: put the socket into a directory of its own")]
     SocketInRoot {

@@ -3,6 +3,7 @@
 mod cri;
 mod host;
 mod log;
+mod metrics;
 mod paths;
 mod pull;
 mod registry;
@@ -20,6 +21,7 @@ use crate::value::format_size;
 pub use cri::Cri;
 pub use host::{Host, HostPolicy};
 pub use log::{Level, Log, LogFormat, ParseLevelError};
+pub use metrics::{History, Metrics, MetricsSocket};
 pub use pull::{Durability, Fallback, Prefer, Pull};
 pub use registry::Registry;
 pub use reuse::{Reuse, ReuseDomain, ReuseLayers};
@@ -55,6 +57,10 @@ pub struct Settings {
     pub host: Host,
     /// Standing in front of containerd's image service.
     pub cri: Cri,
+    /// Showing numbers and health.
+    pub metrics: Metrics,
+    /// Remembering pulls.
+    pub history: History,
 }
 
 impl Default for Settings {
@@ -70,6 +76,8 @@ impl Default for Settings {
             reuse: Reuse::default(),
             host: Host::default(),
             cri: Cri::default(),
+            metrics: Metrics::default(),
+            history: History::default(),
         }
     }
 }
@@ -110,6 +118,12 @@ impl Settings {
     pub fn check(&self) -> Result<(), Conflict> {
         if self.address == self.containerd_address {
             return Err(Conflict::SameSocket(self.address.clone()));
+        }
+        let metrics = self.metrics.socket.of(&self.address);
+        if let Some(metrics) =
+            metrics.filter(|path| [&self.address, &self.containerd_address].contains(&path))
+        {
+            return Err(Conflict::MetricsSocket(metrics));
         }
         if self.address.starts_with(&self.root) {
             return Err(Conflict::SocketInRoot { address: self.address.clone(), root: self.root.clone() });

@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// Longest path of a unix socket: `sockaddr_un` has 108 bytes with a closing zero.
-const MAX_SOCKET: usize = 107;
+pub(super) const MAX_SOCKET: usize = 107;
 /// Longest root: an overlay mount's options must fit one page with up to 128 layers.
 const MAX_ROOT: usize = 128;
 
@@ -29,11 +29,14 @@ fn absolute<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 }
 
 pub(super) fn socket<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    let text = absolute(from)?;
+    checked_socket(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+/// As [`checked`], and no longer than a socket's path may be.
+pub(super) fn checked_socket(text: &str) -> Result<PathBuf, String> {
+    checked(text)?;
     if text.len() > MAX_SOCKET {
-        return Err(D::Error::custom(format!(
-            "{text:?} is longer than a socket's path may be, {MAX_SOCKET} bytes"
-        )));
+        return Err(format!("{text:?} is longer than a socket's path may be, {MAX_SOCKET} bytes"));
     }
     Ok(text.into())
 }

@@ -84,6 +84,16 @@ fn mistakes_say_where_and_what() {
         ),
         ("[pull]\nprefer = \"speed\"", "file:2:10: unknown variant `speed`, expected `bytes` or `time`"),
         ("[pull]\ndeadline = \"8d\"", "file:2:12: 8d is out of bounds"),
+        (
+            "[metrics]\naddress = \"localhost:9477\"",
+            "file:2:11: \"localhost:9477\" is not an address and a port",
+        ),
+        ("[metrics]\nsocket = \"m.sock\"", "file:2:10: \"m.sock\" is not an absolute path"),
+        (
+            "address = \"/run/a.sock\"\n[metrics]\nsocket = \"/run/a.sock\"",
+            "file: [metrics] socket /run/a.sock is the socket of something else",
+        ),
+        ("[history]\npulls = 10001", "file:2:9: 10001 is out of bounds: the least is 0, the most 10000"),
         ("root = \"var/lib\"", "file:1:8: \"var/lib\" is not an absolute path"),
         ("root = \"/var/../etc\"", "file:1:8: \"/var/../etc\" is not an absolute path"),
         ("root = \"/\"", "file:1:8: the root directory of the host"),

@@ -36,7 +36,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Pulls(Pulls),
     /// Show what a running daemon does and holds.
-    Status(StoreAccess),
+    Status(Status),
+    /// List the pulls of images, the latest last: how much was fetched, how much was here.
+    History(StoreAccess),
+    /// Say how each layer of an image came, and why.
+    Explain(Explain),
     /// Drop layers that no snapshot needs.
     Prune(Prune),
     /// Look into the layer store.
@@ -170,6 +174,28 @@ pub(crate) struct StoreAccess {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Go on showing the layers that are being pulled, with bars; ends with Ctrl-C. With --json: an object each second.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
+}
+
+/// Shows the latest pull of the image: for each layer whether it was here, came by ranges or as a whole and why, what the
+/// node had of it, and what kept that from being used.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The daemon remembers pulls: see [history] in the configuration.
+  chunked-snapshotter explain registry.example/app:v2")]
+pub(crate) struct Explain {
+    /// Image, as it was pulled: `[host[:port]/]repository[:tag][@digest]`.
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) access: StoreAccess,
 }
 
 /// Without an option, layers go only as far as the limits in `[store]` say, as after a garbage collection of

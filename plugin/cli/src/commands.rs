@@ -4,6 +4,8 @@ pub(crate) mod config;
 pub(crate) mod convert;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod prune;

@@ -28,6 +28,7 @@ fn ours(level: &str) -> String {
         "discover",
         "engine",
         "fetch",
+        "history",
         "host",
         "linux",
         "plan",

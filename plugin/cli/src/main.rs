@@ -56,6 +56,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Pull(command) => runtime.block_on(commands::pull::run(command)),
         Command::Pulls(command) => runtime.block_on(commands::pulls::run(command)),
         Command::Status(command) => runtime.block_on(commands::status::run(command)),
+        Command::History(command) => runtime.block_on(commands::history::run(command)),
+        Command::Explain(command) => runtime.block_on(commands::explain::run(command)),
         Command::Prune(command) => runtime.block_on(commands::prune::run(command)),
         Command::Store(StoreCommand::Ls(command)) => runtime.block_on(commands::store_ls::run(command)),
         Command::Store(StoreCommand::Verify(command)) => {

@@ -132,6 +132,7 @@ pub(crate) fn engine(settings: &Settings) -> EngineOptions {
         },
         domains: domains(settings),
         host: Some(HostIndex::new(&settings.root, host(settings))),
+        observer: None,
     }
 }
 

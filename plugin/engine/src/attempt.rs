@@ -23,7 +23,7 @@ use crate::opening::{Opened, Planned};
 use crate::plain;
 use crate::repeats::Repeats;
 use crate::report::{Mode, Phase, Seconds};
-use crate::reuse::{Donors, PlannedDonors, Policy, StoreKnown};
+use crate::reuse::{Donors, PlannedDonors, Policy, StoreKnown, Taken};
 use crate::setback::Setback;
 use crate::source::{BlobReader, Source};
 use crate::spare::BlobSpare;
@@ -62,8 +62,8 @@ pub(crate) struct ByRanges {
     pub(crate) plan: Summary,
     pub(crate) files_reused: u64,
     pub(crate) bytes_reused: u64,
-    /// Files and bytes of these that came from the host.
-    pub(crate) from_host: (u64, u64),
+    /// The same by where they came from.
+    pub(crate) taken: Taken,
     /// Large files in chunks, for the index.
     pub(crate) opened: Arc<Opened>,
     /// Given back when the layer can be found in the store.
@@ -194,7 +194,7 @@ impl Job {
                 plan: plan.summary(),
                 files_reused: plan.reused_files,
                 bytes_reused: plan.reused_bytes,
-                from_host: crate::reuse::from_host(&opened.index.toc, &plan),
+                taken: crate::reuse::taken(&opened.index.toc, &plan),
                 opened,
                 claims,
                 check,

@@ -21,6 +21,7 @@ use crate::in_flight::InFlight;
 use crate::jobs::Jobs;
 use crate::links::Commits;
 use crate::memory::places;
+use crate::observer::Observer;
 use crate::pull::{Limits, Pull, Pulls};
 use crate::report::{JobStatus, LayerReport};
 
@@ -48,6 +49,8 @@ pub struct EngineOptions {
     pub domains: Domains,
     /// Files of the host; `None`: they are not used.
     pub host: Option<HostIndex>,
+    /// Hears of every job that ended.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Where the blobs of an image's layers may be, besides its registry.
@@ -77,6 +80,7 @@ impl Default for EngineOptions {
             costs: Costs::default(),
             domains: Domains::default(),
             host: None,
+            observer: None,
         }
     }
 }
@@ -225,6 +229,11 @@ impl Engine {
         if !pull.is_awaited() {
             drop(self.0.jobs.release(image, 0, &pull));
         }
+    }
+
+    /// Bytes of memory that layers may hold together, and how many of them nobody holds now.
+    pub fn memory(&self) -> (u64, u64) {
+        (self.0.options.memory, self.0.memory.free())
     }
 
     /// The running jobs.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use chunked_core::Causes;
 use chunked_registry::{Client, Image, Layer};
@@ -51,16 +52,17 @@ impl Job {
         let here = self.store(move |store| store.layer(&diff_id, flavour)).await?;
         let here = here.map_err(|source| EngineError::Store { layer: self.layer.blob, source })?;
         let fetched = self.counters.fetched.load(Ordering::Relaxed);
-        Ok(here.map(|pin| LayerReport::present(&self.layer, fetched, pin)))
+        Ok(here.map(|pin| LayerReport::present(&self.layer, self.image.manifest_digest, fetched, pin)))
     }
 
     /// Pulls the layer. Nothing is committed unless the DiffID matched. A copy on this machine is read first. Bytes
     /// that a mirror may have altered are asked for once more, of the registry itself; so are those that the reader
     /// cannot unpack, and then it shows whether they are the ones the manifest names.
     pub(crate) async fn run(&self) -> Result<LayerReport, EngineError> {
-        let registry = self.registry();
+        let (registry, asked) = (self.registry(), Instant::now());
         let _place = self.inner.places.take(&registry, 1).await;
         let memory = &LayerMemory::take(&self.inner.memory, &registry).await;
+        self.counters.waited(asked.elapsed());
         if let Some(here) = self.here().await {
             match self.from(memory, &here).await {
                 // A proven refusal stays one, wherever the bytes come from.

@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::engine::{Engine, Inner, Places};
 use crate::error::EngineError;
 use crate::job::Job;
+use crate::observer::{End, Telling};
 use crate::pull::{Interest, Pull};
 use crate::report::{Counters, JobStatus, LayerReport, status};
 
@@ -249,8 +250,9 @@ impl Engine {
             pull: Arc::clone(pull),
         };
         let joined = joined(&running);
+        let telling = Telling::new(self.0.options.observer.clone(), image, layer);
         let listed = Listed { inner: Arc::clone(&self.0), proof, running: Arc::clone(&running) };
-        let task = AbortOnDropHandle::new(tokio::spawn(run(job, listed, sender)));
+        let task = AbortOnDropHandle::new(tokio::spawn(run(job, listed, telling, sender)));
         table.jobs.entry(proof).or_default().push(Line { job: running, task });
         Ok(joined)
     }
@@ -292,7 +294,7 @@ impl Joined {
     }
 }
 
-async fn run(job: Job, listed: Listed, sender: watch::Sender<Option<Outcome>>) {
+async fn run(job: Job, listed: Listed, mut telling: Telling, sender: watch::Sender<Option<Outcome>>) {
     let layer = job.layer.blob;
     // A panic costs this layer and nothing else.
     let outcome = match AssertUnwindSafe(work(&job, &listed)).catch_unwind().await {
@@ -313,6 +315,10 @@ async fn run(job: Job, listed: Listed, sender: watch::Sender<Option<Outcome>>) {
     {
         job.pull.fail(Arc::clone(error));
     }
+    telling.tell(&match &outcome {
+        Ok(report) => End::Ready(Arc::clone(report)),
+        Err(error) => End::Failed(Arc::clone(error)),
+    });
     drop(job);
     // Out of the table before anyone knows: who asks again after a failure must not meet the job that failed.
     drop(listed);

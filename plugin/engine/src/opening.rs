@@ -113,6 +113,7 @@ impl Job {
             };
             let plan = Heavy::new(chunked_plan::plan(&opened.index.toc, &sources, &costs));
             // A layer without files claims nothing, nor does one that takes nothing from elsewhere.
+            crate::withheld::count(&inner, &sources.who, (&opened.index.toc, &*plan));
             let claims = sources.claims.into_inner().unwrap_or_else(|| inner.in_flight.none());
             Planned { plan, claims }
         });

@@ -1,7 +1,8 @@
 //! What became of a layer, and what is being done about it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use chunked_core::{Digest, ObjectDigest};
 use chunked_plan::Summary;
@@ -23,6 +24,8 @@ pub enum Mode {
 /// Wall time of the stages of one layer, in seconds. `transfer` is fetch, assemble and verify, which overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Seconds {
+    /// Waiting for a place among the layers that are made, and for memory.
+    pub waiting: f64,
     /// Reading TOC and tar-split.
     pub metadata: f64,
     /// Index look-ups and planning.
@@ -31,6 +34,23 @@ pub struct Seconds {
     pub transfer: f64,
     /// Making it durable and visible.
     pub commit: f64,
+}
+
+/// Bytes of a layer's blob that were not fetched for its own sake, by what the node had instead, as planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Reused {
+    /// Files of layers in the store.
+    pub layer: u64,
+    /// Parts of large files of layers in the store.
+    pub chunk: u64,
+    /// Files that another layer was fetching at the same time.
+    pub in_flight: u64,
+    /// What an earlier try of the same layer left.
+    pub leftover: u64,
+    /// Files of the host.
+    pub host: u64,
+    /// What the layer has twice: it came once.
+    pub repeat: u64,
 }
 
 /// What became of a layer.
@@ -50,6 +70,21 @@ pub struct LayerReport {
     pub bytes_fetched: u64,
     /// Bytes of the blob that were not needed, because their content was here.
     pub bytes_reused: u64,
+    /// `bytes_reused` by source.
+    pub reused: Reused,
+    /// Bytes received in place of local files that could not be used, or of wrong bytes; part of `bytes_fetched`.
+    pub bytes_fetched_again: u64,
+    /// Bytes read from containerd's content store.
+    pub bytes_from_content_store: u64,
+    /// Bytes of files that were fetched although the node has them, because the registry's reuse domain does not allow their
+    /// use. `None`: not looked for.
+    pub bytes_withheld: Option<u64>,
+    /// Bytes that its tree occupies on the disk; 0 if it was present.
+    pub tree_bytes: u64,
+    /// Of these, bytes that the disk held already, for other layers or the host.
+    pub tree_bytes_shared: u64,
+    /// Manifest of the image whose pull made it.
+    pub made_for: ObjectDigest,
     /// Regular files with content.
     pub files: u64,
     /// Of those, files that were not fetched for their own sake.
@@ -69,7 +104,12 @@ pub struct LayerReport {
 
 impl LayerReport {
     /// Of a layer that the store has, after `fetched` bytes were fetched in vain.
-    pub(crate) fn present(layer: &chunked_registry::Layer, fetched: u64, pin: LayerPin) -> Self {
+    pub(crate) fn present(
+        layer: &chunked_registry::Layer,
+        made_for: ObjectDigest,
+        fetched: u64,
+        pin: LayerPin,
+    ) -> Self {
         Self {
             blob: layer.blob,
             diff_id: layer.diff_id,
@@ -78,6 +118,13 @@ impl LayerReport {
             bytes_total: layer.size,
             bytes_fetched: fetched,
             bytes_reused: layer.size,
+            reused: Reused::default(),
+            bytes_fetched_again: 0,
+            bytes_from_content_store: 0,
+            bytes_withheld: None,
+            tree_bytes: 0,
+            tree_bytes_shared: 0,
+            made_for,
             files: 0,
             files_reused: 0,
             plan: None,
@@ -123,6 +170,12 @@ pub(crate) struct Counters {
     pub(crate) wanted: AtomicU64,
     pub(crate) fetched: AtomicU64,
     pub(crate) reused: AtomicU64,
+    /// Part of `fetched`: in place of something that was of no use.
+    pub(crate) again: AtomicU64,
+    /// How long the job waited for its turn, in microseconds.
+    pub(crate) waited: AtomicU64,
+    /// See [`LayerReport::bytes_withheld`].
+    pub(crate) withheld: OnceLock<u64>,
 }
 
 impl Counters {
@@ -137,6 +190,11 @@ impl Counters {
             2 => Phase::Transferring,
             _ => Phase::Committing,
         }
+    }
+
+    /// The job's turn came.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.waited.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn add_fetched(&self, bytes: usize) {

@@ -13,7 +13,7 @@ use chunked_assemble::{Donor, Foreign, Known, Lender, Rights, Upcoming};
 use chunked_core::Digest;
 use chunked_host::{HostDonor, HostIndex};
 use chunked_linux::Dir;
-use chunked_plan::{FileSource, Plan, Reuse};
+use chunked_plan::{FileSource, PieceSource, Plan, Reuse};
 use chunked_store::{LayerPin, Origins, Store};
 use chunked_toc::{PieceKind, Toc};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::blocking::{Heavy, Wanted};
 use crate::in_flight::{Claimant, Claims, Flying, InFlight, Key};
 use crate::links::ImageLinks;
+use crate::report::Reused;
 use crate::resume::{Leftover, Leftovers};
 
 /// How donors are treated, decided anew for each attempt at a layer.
@@ -181,14 +182,56 @@ impl Foreign for HostFile {
     }
 }
 
-/// Files and bytes of blob that a plan takes from the host.
-pub(crate) fn from_host(toc: &Toc, plan: &Plan<NodeDonor>) -> (u64, u64) {
-    let host = |source: &FileSource<NodeDonor>| matches!(source, FileSource::Donor(NodeDonor::Host(_)));
-    let files = toc.files.iter().zip(&plan.sources).filter(|(_, source)| host(source));
-    files.fold((0, 0), |(number, bytes), (file, _)| {
-        let pieces = toc.pieces_of(file).iter().filter(|piece| piece.kind == PieceKind::Data);
-        (number + 1, pieces.fold(bytes, |sum: u64, piece| sum.saturating_add(piece.blob.len())))
-    })
+/// What a plan takes from elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Bytes of the blob.
+    pub(crate) bytes: Reused,
+    /// Files of the host.
+    pub(crate) host_files: u64,
+}
+
+/// Counts what `plan` takes from elsewhere, by source. All of it together is what the plan calls reused.
+pub(crate) fn taken(toc: &Toc, plan: &Plan<NodeDonor>) -> Taken {
+    let mut taken = Taken::default();
+    for (file, source) in toc.files.iter().zip(&plan.sources) {
+        let pieces = toc.pieces_of(file);
+        match source {
+            FileSource::Fetch => {}
+            FileSource::Pieces(sources) => {
+                for (piece, source) in pieces.iter().zip(sources) {
+                    match source {
+                        PieceSource::Fetch => {}
+                        PieceSource::Donor(donor, _) => taken.add(Some((donor, true)), piece.blob.len()),
+                        PieceSource::Repeat(_) => taken.add(None, piece.blob.len()),
+                    }
+                }
+            }
+            FileSource::Donor(_) | FileSource::Repeat(_) => {
+                let donor = if let FileSource::Donor(donor) = source { Some((donor, false)) } else { None };
+                let data = pieces.iter().filter(|piece| piece.kind == PieceKind::Data);
+                taken.add(donor, data.map(|piece| piece.blob.len()).fold(0, u64::saturating_add));
+                taken.host_files += u64::from(matches!(source, FileSource::Donor(NodeDonor::Host(_))));
+            }
+        }
+    }
+    taken
+}
+
+impl Taken {
+    /// Adds bytes from a donor, whole or a part of it, or without one what the layer has twice.
+    fn add(&mut self, donor: Option<(&NodeDonor, bool)>, bytes: u64) {
+        let Reused { layer, chunk, in_flight, leftover, host, repeat } = &mut self.bytes;
+        let counter = match donor {
+            None => repeat,
+            Some((NodeDonor::Layer(_), false)) => layer,
+            Some((NodeDonor::Layer(_), true)) => chunk,
+            Some((NodeDonor::InFlight(_), _)) => in_flight,
+            Some((NodeDonor::Leftover(_), _)) => leftover,
+            Some((NodeDonor::Host(_), _)) => host,
+        };
+        *counter = counter.saturating_add(bytes);
+    }
 }
 
 /// A layer of the store that donors are taken from. Kept from deletion as long as this lives.

@@ -96,7 +96,8 @@ impl Refetch for BlobSpare {
             return Box::new(GivenUp);
         }
         let reader = BlobReader::new(Source::new(segments, Arc::clone(&self.counters)));
-        Box::new(SpareReader { reader, left: range.len(), number, reading: Arc::clone(&self.reading) })
+        let (reading, counters) = (Arc::clone(&self.reading), Arc::clone(&self.counters));
+        Box::new(SpareReader { reader, left: range.len(), number, reading, counters })
     }
 
     fn again(&self, range: ByteRange) -> Option<Box<dyn Read + Send>> {
@@ -133,6 +134,7 @@ struct SpareReader {
     left: u64,
     number: usize,
     reading: Arc<Reading>,
+    counters: Arc<Counters>,
 }
 
 impl Read for SpareReader {
@@ -140,6 +142,7 @@ impl Read for SpareReader {
         let read = self.reader.read(buffer);
         let read = read.map_err(|error| self.reader.error.take().map_or(error, io::Error::other))?;
         self.left = self.left.saturating_sub(read as u64);
+        self.counters.again.fetch_add(read as u64, Ordering::Relaxed);
         // What was stopped looks like an end.
         if read == 0 && self.left > 0 && !buffer.is_empty() { Err(given_up()) } else { Ok(read) }
     }

@@ -164,6 +164,7 @@ impl Transfer {
         let (at, pause_ms) = (self.left.first().map(|range| range.start), pause.as_millis());
         tracing::debug!(blob = %self.blob.digest(), at, pause_ms, %error, "resuming a transfer");
         tokio::time::sleep(pause).await;
+        self.blob.note_retry();
         None
     }
 

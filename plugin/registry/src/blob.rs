@@ -107,6 +107,11 @@ impl Blob {
         self.client.knowledge.note_round_trip(&self.place.origin.lock(), took);
     }
 
+    /// Counts a request for a part of it that is made once more after a failure.
+    pub fn note_retry(&self) {
+        self.client.transport.traffic().retried();
+    }
+
     /// Remembers how many bytes per second came from the blob's origin.
     pub fn note_bandwidth(&self, bytes_per_second: u64) {
         self.client.knowledge.note_bandwidth(&self.place.origin.lock(), bytes_per_second);

@@ -15,7 +15,7 @@ use crate::hosts::Hosts;
 use crate::knowledge::Knowledge;
 use crate::options::ClientOptions;
 use crate::reference::Reference;
-use crate::transport::{ClientError, Transport};
+use crate::transport::{ClientError, TrafficCounts, Transport};
 pub(crate) use exchange::{Expect, Get, Target, failure};
 
 /// A client for all registries. Clones share connections and grants.
@@ -73,6 +73,11 @@ impl Client {
     /// A number that clones of this client have, and no other client of this process.
     pub fn number(&self) -> u64 {
         self.inner.number
+    }
+
+    /// What all requests of this client and its clones came to.
+    pub fn traffic(&self) -> TrafficCounts {
+        self.inner.transport.counts()
     }
 }
 

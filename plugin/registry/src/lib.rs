@@ -44,4 +44,4 @@ pub use platform::{Platform, PlatformError};
 pub use push::Content;
 pub use reference::{Reference, ReferenceError};
 pub use retry::{Budget, Patience, Retry};
-pub use transport::ClientError;
+pub use transport::{Answer, ClientError, TrafficCounts};

@@ -123,7 +123,7 @@ impl Client {
             if blob.session.as_ref().is_some_and(|session| session.offset > before) {
                 patience.achieved();
             }
-            if !patience.forgives(&error).await {
+            if !patience.forgives(&error, self.inner.transport.traffic()).await {
                 return Err(error);
             }
         }

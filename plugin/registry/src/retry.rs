@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::error::{ErrorKind, RegistryError};
+use crate::transport::Traffic;
 
 /// Bytes that make good for the failures before them. Fewer do not, or a server that sends one byte for each
 /// connection would keep us for ever.
@@ -127,10 +128,11 @@ impl Patience {
     }
 
     /// Waits before the next attempt; false when there shall be none.
-    pub(crate) async fn forgives(&mut self, error: &RegistryError) -> bool {
+    pub(crate) async fn forgives(&mut self, error: &RegistryError, traffic: &Traffic) -> bool {
         let Some(pause) = self.after(error, false) else { return false };
         tracing::debug!(%error, failures = self.failures, "trying again");
         tokio::time::sleep(pause).await;
+        traffic.retried();
         true
     }
 }

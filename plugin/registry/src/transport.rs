@@ -11,6 +11,7 @@ mod limits;
 mod reply;
 mod shortcut;
 mod throttle;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,8 @@ use self::limits::{Limits, Permits, Stuck};
 pub(crate) use self::reply::Reply;
 pub(crate) use self::shortcut::Shortcut;
 use self::throttle::Throttle;
+pub(crate) use self::traffic::Traffic;
+pub use self::traffic::{Answer, TrafficCounts};
 use crate::error::{Failure, RegistryError, Subject};
 use crate::hosts::{Endpoint, Tls, authority, same_origin};
 use crate::options::ClientOptions;
@@ -47,6 +50,7 @@ pub(crate) struct Transport {
     limits: Limits,
     answered: Arc<Answered>,
     throttle: Arc<Throttle>,
+    traffic: Arc<Traffic>,
     /// Longest silence tolerated from a server.
     stall: Duration,
     pace: Pace,
@@ -69,7 +73,8 @@ impl Transport {
         // Whatever is wrong with the process shows here and not in the first pull.
         let local = Url::parse("http://localhost/").map_err(|error| ClientError(error.to_string()))?;
         clients.get(&local, &Tls::default(), None).map_err(ClientError)?;
-        Ok(Self { clients, limits, answered: Arc::default(), throttle, stall, pace, plain_redirects })
+        let (answered, traffic) = (Arc::default(), Arc::default());
+        Ok(Self { clients, limits, answered, throttle, traffic, stall, pace, plain_redirects })
     }
 
     /// One with connections of its own, inside the same limits.
@@ -79,6 +84,7 @@ impl Transport {
             limits: self.limits.clone(),
             answered: Arc::clone(&self.answered),
             throttle: Arc::clone(&self.throttle),
+            traffic: Arc::clone(&self.traffic),
             ..*self
         }
     }
@@ -162,23 +168,24 @@ impl Transport {
         let host = authority(url);
         let entered =
             self.limits.enter(endpoint.registry(), &host, asked_for(&ask.headers), self.stall * PATIENCE);
-        let permits = entered.await.map_err(|Stuck(time)| subject.error(Failure::Busy(time)))?;
+        let permits = entered.await.map_err(|Stuck(time)| self.failed(Failure::Busy(time), subject))?;
         let mut sent = std::pin::pin!(request.send());
         let mut before = progress.map(|counter| counter.load(Ordering::Relaxed));
         loop {
             match tokio::time::timeout(self.stall, sent.as_mut()).await {
                 Ok(Ok(answer)) => {
                     self.answered.note(&host);
+                    self.traffic.answered(answer.status());
                     return Ok((answer, permits));
                 }
                 Ok(Err(error)) => {
                     let failure = broken::failure(error, self.answered.lately(&host));
-                    return Err(subject.error(failure));
+                    return Err(self.failed(failure, subject));
                 }
                 Err(_) => {
                     let now = progress.map(|counter| counter.load(Ordering::Relaxed));
                     if now == before {
-                        return Err(subject.error(Failure::Stalled(self.stall)));
+                        return Err(self.failed(Failure::Stalled(self.stall), subject));
                     }
                     before = now;
                 }
@@ -186,11 +193,32 @@ impl Transport {
         }
     }
 
+    /// The error of a request that brought no answer.
+    fn failed(&self, failure: Failure, subject: &Subject) -> RegistryError {
+        self.traffic.failed(&failure);
+        subject.error(failure)
+    }
+
+    /// The counters of all requests.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// What they say now.
+    pub(crate) fn counts(&self) -> TrafficCounts {
+        self.traffic.counts(self.limits.lengths())
+    }
+
     fn reply(&self, ask: &Ask, response: Response, permits: Permits) -> Reply {
         let url = response.url().clone();
         let direct = same_origin(&url, &ask.url);
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = Incoming::new(response, permits, Arc::clone(&self.throttle), self.pace);
+        let body = Incoming::new(
+            response,
+            permits,
+            (Arc::clone(&self.throttle), Arc::clone(&self.traffic)),
+            self.pace,
+        );
         Reply { status, headers, url, direct, body }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::params;
@@ -96,6 +97,12 @@ impl Store {
         self.inner.free()
     }
 
+    /// Layers dropped since the store was opened because nobody needed them, and bytes that came to the disk with them.
+    pub fn evicted(&self) -> (u64, u64) {
+        let (layers, bytes) = &self.inner.evicted;
+        (layers.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
+    }
+
     /// Drops the unused layers that are too much, without deleting their trees.
     pub(crate) fn evict(&self, what: Prune) -> Result<Evicted, StoreError> {
         self.inner.note_touched()?;
@@ -130,6 +137,9 @@ impl Store {
                 evicted.inodes += layer.inodes;
             }
         }
+        let (layers, bytes) = &self.inner.evicted;
+        layers.fetch_add(evicted.layers as u64, Ordering::Relaxed);
+        bytes.fetch_add(evicted.bytes, Ordering::Relaxed);
         Ok(evicted)
     }
 }

@@ -32,7 +32,7 @@ pub enum Origins {
 }
 
 impl Origins {
-    fn allow(&self, origins: &[String]) -> bool {
+    pub(crate) fn allow(&self, origins: &[String]) -> bool {
         match self {
             Self::Any => true,
             Self::Only(allowed) => origins.iter().any(|origin| allowed.contains(origin)),

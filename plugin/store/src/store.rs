@@ -93,6 +93,8 @@ pub(crate) struct Inner {
     pub(crate) touched: Mutex<HashMap<u64, i64>>,
     /// How often room was made because something could not be written.
     pub(crate) rooms: AtomicU64,
+    /// Layers dropped since it was opened, and bytes that came to the disk with them.
+    pub(crate) evicted: (AtomicU64, AtomicU64),
     /// Unfinished trees that nobody writes to any more, and whose layers are tried again.
     pub(crate) settled: Mutex<HashSet<u64>>,
     /// Directories without a row that could not be moved to the trash.
@@ -133,6 +135,7 @@ impl Store {
             fresh: Mutex::default(),
             touched: Mutex::default(),
             rooms: AtomicU64::new(0),
+            evicted: Default::default(),
             settled: Mutex::default(),
             unburied: Mutex::default(),
             indexing: Signal::default(),
@@ -231,6 +234,11 @@ impl Store {
     /// When `origin` is not such a name, or the database fails.
     pub fn add_origin(&self, layer: LayerId, origin: &str) -> Result<(), StoreError> {
         self.inner.add_origin(layer, origin)
+    }
+
+    /// True when there are layers of other origins than these.
+    pub fn has_beyond(&self, origins: &Origins) -> bool {
+        self.inner.layers.read().values().any(|of| !origins.allow(of))
     }
 
     fn donor(&self, hit: Hit, allowed: &Allowed<'_>) -> Donor {

@@ -5,6 +5,7 @@ mod control;
 mod cri;
 mod handed;
 mod lost;
+mod monitor;
 mod pulls;
 mod remote;
 mod repair;
@@ -14,7 +15,8 @@ mod stored;
 mod watchdog;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use chunked_config::{Fallback, Settings};
@@ -29,6 +31,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
+use self::monitor::{Calls, Monitor, Sources, Watcher};
 use self::pulls::Pulls;
 use self::repair::Again;
 use self::scrub::Scrub;
@@ -69,15 +72,20 @@ pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     let cleaner = store.start_cleaner()?;
     let client = Client::new(settings::client(&settings))?;
     let hand_over = settings.pull.fallback == Fallback::Containerd;
-    let engine = Engine::new(Arc::clone(&store), client.clone(), settings::engine(&settings))?;
-    let pulls = Pulls::new(engine.clone(), client, settings.pull.keep_running_after_cancel);
+    let (root, remembered) = (store.root().to_owned(), settings.history.pulls);
+    let watcher = tokio::task::spawn_blocking(move || Watcher::open(&root, remembered)).await?;
+    let mut options = settings::engine(&settings);
+    options.observer = Some(Arc::<Watcher>::clone(&watcher));
+    let engine = Engine::new(Arc::clone(&store), client.clone(), options)?;
+    let alone = settings.pull.keep_running_after_cancel;
+    let pulls = Pulls::new(engine.clone(), client.clone(), Arc::clone(&watcher), alone);
     let cri = settings.cri.enabled.then(|| cri::services(pulls.clone(), &settings.containerd_address));
     let options = settings::discover(&settings);
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
     let remote = Arc::new(remote::Remote::new(
         Arc::clone(&containerd),
         engine.clone(),
-        Arc::clone(pulls.kept()),
+        (Arc::clone(pulls.kept()), Arc::clone(&watcher)),
         hand_over,
     ));
 
@@ -108,22 +116,45 @@ pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     let host = HostIndex::new(&settings.root, settings::host(&settings));
     let repairer = Again::new(Arc::clone(&containerd), engine.clone());
     let scrub = Scrub::start(Arc::clone(&store), settings::scrub(&settings), repairer)?;
+    let sources = Arc::new(Sources {
+        watcher: Arc::clone(&watcher),
+        store: Arc::clone(&store),
+        engine: engine.clone(),
+        client,
+        handed_over: Arc::clone(&handed_over),
+        scrub: scrub.shown(),
+        counted: Sources::counted(&store, &host, &lost),
+        started: SystemTime::now(),
+        serving: AtomicBool::new(false),
+    });
     let control = control::service(
         store,
         engine.clone(),
         containerd,
         host,
-        control::Told { handed_over, lost, scrub: scrub.shown(), pulls },
+        control::Told {
+            handed_over,
+            lost,
+            scrub: scrub.shown(),
+            pulls,
+            history: Arc::clone(&watcher.history),
+        },
     );
     let (cri_images, cri_runtime) = cri.unzip();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    monitor::report_health(&health, true).await;
     let server = Server::builder()
+        .layer(Calls(Arc::clone(&watcher)))
         .add_service(snapshots)
         .add_service(control)
         .add_optional_service(cri_images)
         .add_optional_service(cri_runtime)
+        .add_service(health_service)
         .serve_with_incoming_shutdown(listener, async { drop(stopped.await) });
     let server = tokio::spawn(server);
+    sources.serve(true);
+    let monitor = Monitor::start(&settings, &sources).await;
     tracing::info!(address = %address.display(), root = %settings.root.display(), inherited = socket.is_none(), "ready");
     // Not run by systemd: nothing to notify.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -135,6 +166,8 @@ pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     }
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    sources.serve(false);
+    monitor::report_health(&health, false).await;
     // All that may take a while comes first, and calls are answered meanwhile. Each thread ends the file that it is at.
     let threads = tokio::task::spawn_blocking(move || drop((host_indexer, indexer, cleaner, scrub)));
     let limit = if socket.is_some() { DRAIN } else { HASTE };
@@ -147,7 +180,8 @@ pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     if tokio::time::timeout(limit, server).await.is_err() {
         tracing::warn!("calls were still open after {} ms; they are cut off", limit.as_millis());
     }
-    drop(socket);
+    drop((socket, monitor));
+    watcher.sweep(Duration::ZERO, |_| false);
     Ok(())
 }
 

@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use chunked_proto::chunked::control::v1::{
-    HandOvers, HostStatus, LayersRequest, Phase, ScrubStatus, StatusRequest, StoreVerified,
+    HandOvers, HostStatus, LayerJob, LayersRequest, Phase, ScrubStatus, StatusRequest, StoreVerified,
 };
 use serde_json::json;
 
-use crate::args::StoreAccess;
+use crate::args::Status;
 use crate::{settings, store_access, wire};
 
-pub(crate) async fn run(command: StoreAccess) -> Result<()> {
+mod watch;
+
+pub(crate) async fn run(command: Status) -> Result<()> {
+    let Status { watch, access: command } = command;
     let settings = settings::load(&command.common)?;
     let address = command.address.unwrap_or(settings.address);
     let mut client = store_access::connect(&address).await?;
+    if watch {
+        return watch::run(client, command.json).await;
+    }
     let status = client.status(StatusRequest {}).await?.into_inner();
     let jobs = client.layers(LayersRequest {}).await?.into_inner().jobs;
     let store = status.store.unwrap_or_default();
@@ -22,16 +28,7 @@ pub(crate) async fn run(command: StoreAccess) -> Result<()> {
     let handed_over = status.handed_over.unwrap_or_default();
     let scrub = status.scrub.unwrap_or_default();
     if command.json {
-        let jobs: Vec<_> = jobs
-            .iter()
-            .map(|job| {
-                json!({
-                    "diff_id": job.diff_id, "blob": job.blob, "bytes_total": job.blob_bytes,
-                    "bytes_wanted": job.planned_bytes, "bytes_fetched": job.fetched_bytes,
-                    "bytes_reused": job.reused_bytes, "phase": phase(job.phase()),
-                })
-            })
-            .collect();
+        let jobs: Vec<_> = jobs.iter().map(as_json).collect();
         let answer = json!({
             "version": status.version, "root": status.root, "containerd_version": status.containerd_version,
             "layers": store.layers, "layer_bytes": store.layer_bytes, "unused_layers": store.unused_layers,
@@ -93,6 +90,15 @@ pub(crate) async fn run(command: StoreAccess) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A layer that is being made.
+fn as_json(job: &LayerJob) -> serde_json::Value {
+    json!({
+        "diff_id": job.diff_id, "blob": job.blob, "bytes_total": job.blob_bytes,
+        "bytes_wanted": job.planned_bytes, "bytes_fetched": job.fetched_bytes,
+        "bytes_reused": job.reused_bytes, "phase": phase(job.phase()),
+    })
 }
 
 fn verified(verified: &StoreVerified) -> serde_json::Value {

@@ -47,7 +47,7 @@ pub(crate) async fn request(
     let mut patience = Patience::new(Retry::DOCUMENTS);
     loop {
         match once(transport, &ask, &server, (found, withheld), &subject).await {
-            Err(error) if patience.forgives(&error).await => {}
+            Err(error) if patience.forgives(&error, transport.traffic()).await => {}
             done => return done,
         }
     }

@@ -95,7 +95,7 @@ impl Client {
             };
             let wrong = error.kind() == ErrorKind::Invalid;
             let elsewhere = wrong && self.inner.distrust_mirrors(target, place.1, subject).await;
-            if !elsewhere && !patience.forgives(&error).await {
+            if !elsewhere && !patience.forgives(&error, self.inner.transport.traffic()).await {
                 return Err(error);
             }
         }

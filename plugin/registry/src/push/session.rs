@@ -58,7 +58,7 @@ impl Place<'_> {
                 Ok(reply) => failure(reply, false, &self.subject).await,
                 Err(error) => error,
             };
-            if !patience.forgives(&error).await {
+            if !patience.forgives(&error, self.inner.transport.traffic()).await {
                 return Err(error);
             }
         }

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use super::broken;
 use super::limits::Permits;
 use super::throttle::Throttle;
+use super::traffic::Traffic;
 use crate::error::{Failure, Said};
 use crate::hosts::Health;
 
@@ -31,6 +32,7 @@ pub(crate) struct Incoming {
     chunks: Option<Chunks>,
     permits: Option<Permits>,
     throttle: Arc<Throttle>,
+    traffic: Arc<Traffic>,
     pace: Pace,
     /// When the wait that is going on becomes a stall.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -73,13 +75,14 @@ impl Incoming {
     pub(super) fn new(
         response: reqwest::Response,
         permits: Permits,
-        throttle: Arc<Throttle>,
+        (throttle, traffic): (Arc<Throttle>, Arc<Traffic>),
         pace: Pace,
     ) -> Self {
         Self {
             chunks: Some(Box::pin(response.bytes_stream())),
             permits: Some(permits),
             throttle,
+            traffic,
             pace,
             deadline: None,
             waiting: None,
@@ -127,12 +130,12 @@ impl Incoming {
 
     /// A body of what [`Incoming::read_some`] gives, which holds no place.
     pub(super) async fn settle(self, most: usize, time: Duration) -> Self {
-        let (throttle, pace) = (Arc::clone(&self.throttle), self.pace);
+        let (throttle, traffic, pace) = (Arc::clone(&self.throttle), Arc::clone(&self.traffic), self.pace);
         let bytes = Bytes::from(self.read_some(most, time).await);
         let chunks: Chunks = Box::pin(futures_util::stream::once(std::future::ready(Ok(bytes))));
         let (deadline, held, witness) = (None, None, None);
         let (chunks, permits, waiting, waited, came) = (Some(chunks), None, None, Duration::ZERO, 0);
-        Self { chunks, permits, throttle, pace, deadline, waiting, waited, came, held, witness }
+        Self { chunks, permits, throttle, traffic, pace, deadline, waiting, waited, came, held, witness }
     }
 
     fn end(&mut self) {
@@ -203,6 +206,7 @@ impl Stream for Incoming {
                     }
                     if let Some(permits) = &mut this.permits {
                         permits.arrived(bytes.len());
+                        this.traffic.received(bytes.len());
                     }
                     let pause = this.throttle.pay(bytes.len(), Instant::now());
                     if pause.is_zero() {

@@ -85,6 +85,11 @@ impl Limits {
         }
     }
 
+    /// Requests that have a place, and requests that wait for one.
+    pub(crate) fn lengths(&self) -> (u64, u64) {
+        self.queue.lock().lengths()
+    }
+
     /// Lets in whoever fits now.
     fn serve(&self) {
         let admitted = self.queue.lock().admit();

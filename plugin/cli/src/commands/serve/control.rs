@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use chunked_core::Causes;
 use chunked_discover::Containerd;
 use chunked_engine::Engine;
+use chunked_history::History;
 use chunked_host::{HostIndex, HostStatus};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_proto::chunked::control::v1::control_server::{Control, ControlServer};
@@ -39,6 +40,7 @@ pub(crate) struct Told {
     pub(crate) lost: Arc<LostSnapshots>,
     pub(crate) scrub: Arc<Mutex<scrub::Shown>>,
     pub(crate) pulls: Pulls,
+    pub(crate) history: Arc<History>,
 }
 
 /// The control service.
@@ -135,6 +137,18 @@ impl Control for Service {
 
     async fn events(&self, _: Request<api::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
         Ok(Response::new(pulls::events(&self.told.pulls)))
+    }
+
+    type HistoryStream = Pin<Box<dyn Stream<Item = Result<api::PullRecord, Status>> + Send>>;
+
+    async fn history(
+        &self,
+        _: Request<api::HistoryRequest>,
+    ) -> Result<Response<Self::HistoryStream>, Status> {
+        let written = |pull| serde_json::to_string(&pull).map(|json| api::PullRecord { json });
+        let pulls = tokio_stream::iter(self.told.history.all());
+        let pulls = pulls.map(move |pull| written(pull).map_err(|error| Status::internal(error.to_string())));
+        Ok(Response::new(Box::pin(pulls)))
     }
 }
 

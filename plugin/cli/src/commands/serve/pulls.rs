@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, broadcast};
 pub(crate) use self::events::missed;
 pub(crate) use self::kept::Kept;
 pub(crate) use self::running::{Running, State, Ticket};
+use super::monitor::Watcher;
 use crate::pulling::{self, Report, Seconds};
 
 /// Images pulled at the same time; the layers of each registry have bounds of their own.
@@ -52,6 +53,7 @@ pub(crate) struct Pulls(Arc<Shared>);
 struct Shared {
     engine: Engine,
     client: Client,
+    watcher: Arc<Watcher>,
     /// How long a pull goes on that nobody waits for.
     alone: Duration,
     turns: Semaphore,
@@ -75,10 +77,19 @@ struct Line {
 
 impl Pulls {
     /// None yet. Must be called inside a tokio runtime.
-    pub(crate) fn new(engine: Engine, client: Client, alone: Duration) -> Self {
+    pub(crate) fn new(engine: Engine, client: Client, watcher: Arc<Watcher>, alone: Duration) -> Self {
         let kept = Kept::start();
         let (turns, events) = (Semaphore::new(AT_ONCE), events::channel());
-        Self(Arc::new(Shared { engine, client, alone, turns, table: Mutex::default(), kept, events }))
+        Self(Arc::new(Shared {
+            engine,
+            client,
+            watcher,
+            alone,
+            turns,
+            table: Mutex::default(),
+            kept,
+            events,
+        }))
     }
 
     /// The images pulled lately.
@@ -186,6 +197,7 @@ impl Shared {
                     let _ = work.await;
                     if let State::Layers(image, places) = pull.state() {
                         self.engine.give_up(&image, &places);
+                        self.watcher.failed(&image, None, &reason);
                     }
                     break Err(reason);
                 }
@@ -227,10 +239,15 @@ impl Shared {
         let given = credentials.map(|given| self.client.with_credentials(&reference.host, given));
         let client = given.as_ref().unwrap_or(&self.client);
         let image = pulling::resolve(client, reference, &pull.platform).await.map_err(text)?;
+        self.watcher.asked(&image, pull.by.clone(), started.elapsed());
         let resolve = started.elapsed().as_secs_f64();
         let places = Places { client: given, ..Places::default() };
         pull.enter(State::Layers(Arc::clone(&image), places.clone()));
-        let layers = pulling::layers(&self.engine, &image, &places).await.map_err(text)?;
+        let layers = pulling::layers(&self.engine, &image, &places).await.map_err(text);
+        let layers = layers.inspect_err(|error| self.watcher.failed(&image, None, error))?;
+        for (index, report) in layers.iter().enumerate() {
+            self.watcher.answered(&image, index, (&image, report));
+        }
         self.kept.keep(&image, layers.iter().map(|layer| layer.pin.clone()).collect());
         let total = started.elapsed().as_secs_f64();
         let seconds = Seconds { resolve, layers: total - resolve, rootfs: 0.0, total };

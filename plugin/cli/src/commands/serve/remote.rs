@@ -14,6 +14,7 @@ use chunked_store::{ChainLayer, LayerPin};
 
 use super::cause;
 use super::handed::Handed;
+use super::monitor::Watcher;
 use super::pulls::Kept;
 use super::stored::Stored;
 
@@ -25,13 +26,19 @@ pub(crate) struct Remote {
     handed: Arc<Handed>,
     /// Images that were pulled before containerd asked.
     kept: Arc<Kept>,
+    watcher: Arc<Watcher>,
     /// Layers that we cannot make are containerd's.
     hand_over: bool,
 }
 
 impl Remote {
-    pub(crate) fn new(containerd: Arc<Containerd>, engine: Engine, kept: Arc<Kept>, hand_over: bool) -> Self {
-        Self { containerd, engine, handed: Arc::default(), kept, hand_over }
+    pub(crate) fn new(
+        containerd: Arc<Containerd>,
+        engine: Engine,
+        (kept, watcher): (Arc<Kept>, Arc<Watcher>),
+        hand_over: bool,
+    ) -> Self {
+        Self { containerd, engine, handed: Arc::default(), kept, watcher, hand_over }
     }
 
     /// A layer of an image that was pulled lately, if it is in order: found without asking anybody.
@@ -45,10 +52,12 @@ impl Remote {
         if let Some(pin) = self.pulled_before(&request.target).await {
             return Ok(pin);
         }
+        let asked = Instant::now();
         let found =
             self.containerd.find(request.namespace.as_deref(), &request.target, &request.labels).await;
         let found =
             found.map_err(|error| RemoteError::new(cause::of_search(&error), Causes(&error).to_string()))?;
+        self.watcher.asked(&found.image, client(request.namespace.as_deref()), asked.elapsed());
         if self.hand_over
             && let Some((cause, text)) = self.handed.above(&found.image, found.index, Instant::now())
         {
@@ -58,13 +67,15 @@ impl Remote {
         let contents = request.namespace.as_deref().and_then(|name| self.containerd.content_of(name));
         let contents = contents.map(|content| Arc::new(Stored(content)) as Arc<dyn Contents>);
         let pulled = self.pull(found, contents).await;
-        if let Err(error) = &pulled
-            && self.hand_over
-            && error.cause.may_be_handed_over()
-        {
+        match &pulled {
+            Ok(_) => {}
             // containerd downloads this layer and all above it.
-            self.engine.release(&image, index);
-            self.handed.note(&image, index, (error.cause, error.text.clone()), Instant::now());
+            Err(error) if self.hand_over && error.cause.may_be_handed_over() => {
+                self.engine.release(&image, index);
+                self.handed.note(&image, index, (error.cause, error.text.clone()), Instant::now());
+                self.watcher.handed_over(&image, index, &error.text);
+            }
+            Err(error) => self.watcher.failed(&image, Some(index), &error.text),
         }
         pulled
     }
@@ -81,9 +92,13 @@ impl Remote {
         let layer = image.layers.get(*index).map(|layer| layer.blob);
         let (name, follows) = (Some(image.reference.to_string()), true);
         match self.engine.present(image, *index).await {
-            Ok(Some(pin)) => Ok(pin),
+            Ok(Some(pin)) => {
+                self.watcher.was_here(image, *index);
+                Ok(pin)
+            }
             Ok(None) => {
                 self.engine.release(image, *index);
+                self.watcher.handed_over(image, *index, &text);
                 Err(RemoteError { cause, image: name, layer, text, follows })
             }
             Err(error) => {
@@ -96,6 +111,7 @@ impl Remote {
     /// Pulls from the likeliest source, then from the others that have the layer.
     async fn pull(&self, found: Found, contents: Option<Arc<dyn Contents>>) -> Result<LayerPin, RemoteError> {
         let Found { image, index, port_assumed, no_registry, alternatives } = found;
+        let asked_for = Arc::clone(&image);
         let first = Source { image, index, port_assumed, no_registry };
         let mut failed: Option<RemoteError> = None;
         for source in std::iter::once(first).chain(alternatives) {
@@ -104,7 +120,10 @@ impl Remote {
                 Places { contents: contents.clone(), no_registry, fewest_bytes: false, client: None };
             self.engine.start_image(&source.image, &places);
             let error = match self.engine.layer(&source.image, source.index, &places).await {
-                Ok(report) => return Ok(report.pin.clone()),
+                Ok(report) => {
+                    self.watcher.answered(&asked_for, index, (&source.image, &report));
+                    return Ok(report.pin.clone());
+                }
                 Err(error) => error,
             };
             let this = remote_error(&source, &error);
@@ -146,6 +165,11 @@ impl RemoteLayers for Remote {
             Ok(Some(Chain { image: found.image.reference.to_string(), layers: layers.collect() }))
         })
     }
+}
+
+/// Who asks, as far as can be known: containerd does not say on whose behalf.
+fn client(namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| "containerd".to_owned(), |name| format!("containerd, namespace {name}"))
 }
 
 /// The failure of one source.

@@ -85,6 +85,11 @@ impl Queue {
         host.map_or(self.moved, |host| host.moved)
     }
 
+    /// Places that are taken, and how many wait for one.
+    pub(super) fn lengths(&self) -> (u64, u64) {
+        (self.places.saturating_sub(self.free_places), self.waiting.len() as u64)
+    }
+
     /// Adds somebody at the end; gives the number to [leave](Self::leave) by.
     pub(super) fn push(&mut self, want: Want, grant: Grant) -> u64 {
         self.next += 1;
