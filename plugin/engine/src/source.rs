@@ -64,6 +64,9 @@ impl Source {
                 self.offset = start;
                 return Ok(());
             }
+            // Given back before the wait: what is not wanted of it may be what the transfer waits for to go on.
+            self.offset += self.rest.len() as u64;
+            self.rest = Bytes::new();
             let segment = self.receive(start)?;
             self.offset = segment.offset;
             self.rest = segment.data;
