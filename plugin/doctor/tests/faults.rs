@@ -144,13 +144,13 @@ type Fault = (&'static str, Level, (u32, u32), fn(&mut Facts));
 /// The name under which a fault is found, how much it matters, the containerd, and the fault.
 const FAULTS: &[Fault] = &[
     ("configuration", Level::Wrong, (2, 4), |f| {
-        f.ours.mistake = Some("config.toml:3:1: unknown field".into())
+        f.ours.mistake = Some("config.toml:3:1: unknown field".into());
     }),
     ("daemon", Level::Wrong, (2, 4), |f| f.ours.daemon = Err("no such file".into())),
     ("daemon-version", Level::Wrong, (2, 4), |f| daemon(f).version = "0.9.0".into()),
     ("daemon-root", Level::Wrong, (2, 4), |f| daemon(f).root = "/mnt/other".into()),
     ("daemon-restart", Level::Hint, (2, 4), |f| {
-        f.ours.changed = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_100_000_000))
+        f.ours.changed = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_100_000_000));
     }),
     ("containerd", Level::Wrong, (2, 4), |f| f.containerd = Err("no such file".into())),
     ("containerd", Level::Wrong, (2, 4), |f| containerd(f).silent = Some("no such file".into())),
@@ -162,10 +162,10 @@ const FAULTS: &[Fault] = &[
     ("proxy-plugin", Level::Wrong, (2, 4), |f| unset(f, &["proxy_plugins", "chunked"])),
     ("proxy-type", Level::Wrong, (1, 7), |f| set(f, &["proxy_plugins", "chunked", "type"], "content")),
     ("proxy-address", Level::Wrong, (1, 7), |f| {
-        set(f, &["proxy_plugins", "chunked", "address"], "/run/old.sock")
+        set(f, &["proxy_plugins", "chunked", "address"], "/run/old.sock");
     }),
     ("proxy-root", Level::Wrong, (1, 7), |f| {
-        set(f, &["proxy_plugins", "chunked", "exports", "root"], "/mnt/other")
+        set(f, &["proxy_plugins", "chunked", "exports", "root"], "/mnt/other");
     }),
     ("proxy-root", Level::Wrong, (2, 4), |f| unset(f, &["proxy_plugins", "chunked", "exports", "root"])),
     ("proxy-annotations", Level::Wrong, (2, 4), |f| {
@@ -173,7 +173,7 @@ const FAULTS: &[Fault] = &[
         set(f, &["proxy_plugins", "chunked", "exports", "enable_remote_snapshot_annotations"], true);
     }),
     ("proxy-capabilities", Level::Wrong, (2, 4), |f| {
-        set(f, &["proxy_plugins", "chunked", "capabilities"], vec!["rebase"])
+        set(f, &["proxy_plugins", "chunked", "capabilities"], vec!["rebase"]);
     }),
     ("proxy-capabilities", Level::Hint, (2, 4), |f| unset(f, &["proxy_plugins", "chunked", "capabilities"])),
     ("proxy-name", Level::Wrong, (1, 7), |f| {
@@ -194,7 +194,7 @@ const FAULTS: &[Fault] = &[
         set(f, &["plugins", TRANSFER, "unpack_config"], vec![Value::Table(entry)]);
     }),
     ("cri-snapshotter", Level::Hint, (1, 7), |f| {
-        set(f, &["plugins", CRI_OLD, "containerd", "snapshotter"], "overlayfs")
+        set(f, &["plugins", CRI_OLD, "containerd", "snapshotter"], "overlayfs");
     }),
     ("cri-annotations", Level::Wrong, (1, 7), |f| {
         set(f, &["plugins", CRI_OLD, "containerd", "disable_snapshot_annotations"], true);
@@ -214,17 +214,17 @@ const FAULTS: &[Fault] = &[
     ("image-fs-root", Level::Wrong, (1, 6), |f| containerd(f).image_fs = None),
     ("cri-old-way", Level::Hint, (2, 1), |f| set(f, &["plugins", CRI_NEW, "use_local_image_pull"], true)),
     ("cri-old-way", Level::Hint, (2, 1), |f| {
-        set(f, &["plugins", CRI_NEW, "disable_snapshot_annotations"], false)
+        set(f, &["plugins", CRI_NEW, "disable_snapshot_annotations"], false);
     }),
     ("cri-old-way", Level::Hint, (2, 1), |f| set(f, &["plugins", CRI_NEW, "discard_unpacked_layers"], true)),
     ("cri-old-way", Level::Hint, (2, 1), |f| {
-        set(f, &["plugins", CRI_NEW, "registry", "mirrors", "r", "endpoint"], "h")
+        set(f, &["plugins", CRI_NEW, "registry", "mirrors", "r", "endpoint"], "h");
     }),
     ("cri-old-way", Level::Hint, (2, 1), |f| {
-        set(f, &["plugins", CRI_NEW, "registry", "configs", "r", "tls"], "h")
+        set(f, &["plugins", CRI_NEW, "registry", "configs", "r", "tls"], "h");
     }),
     ("cri-old-way", Level::Hint, (2, 1), |f| {
-        set(f, &["plugins", CRI_NEW, "registry", "auths", "r", "auth"], "h")
+        set(f, &["plugins", CRI_NEW, "registry", "auths", "r", "auth"], "h");
     }),
     ("cri-old-way", Level::Hint, (2, 1), |f| set(f, &["plugins", CRI_NEW, "max_concurrent_downloads"], 10)),
     ("cri-old-way", Level::Hint, (2, 1), |f| set(f, &["plugins", CRI_NEW, "image_pull_with_sync_fs"], true)),
@@ -238,17 +238,17 @@ const FAULTS: &[Fault] = &[
         daemon(f).process.as_mut().unwrap().environment.insert("no_proxy".into(), "a".into());
     }),
     ("registry-directories", Level::Wrong, (1, 7), |f| {
-        set(f, &["plugins", CRI_OLD, "registry", "config_path"], "/srv/certs.d")
+        set(f, &["plugins", CRI_OLD, "registry", "config_path"], "/srv/certs.d");
     }),
     ("registry-directories", Level::Wrong, (2, 4), |f| {
-        set(f, &["plugins", TRANSFER, "config_path"], "/srv/certs.d")
+        set(f, &["plugins", TRANSFER, "config_path"], "/srv/certs.d");
     }),
     ("registry-inline", Level::Wrong, (1, 7), |f| {
-        set(f, &["plugins", CRI_OLD, "registry", "mirrors", "r", "endpoint"], "h")
+        set(f, &["plugins", CRI_OLD, "registry", "mirrors", "r", "endpoint"], "h");
     }),
     ("helper-missing", Level::Wrong, (2, 4), |f| f.ours.helpers.extend([("ecr-login".into(), false)])),
     ("helper-home", Level::Wrong, (2, 4), |f| {
-        drop(daemon(f).process.as_mut().unwrap().environment.remove("HOME"))
+        drop(daemon(f).process.as_mut().unwrap().environment.remove("HOME"));
     }),
     ("image", Level::Wrong, (2, 4), |f| f.image = Some(Err("registry.example/app:v1: denied".into()))),
     ("kernel", Level::Wrong, (2, 4), |f| f.machine.kernel = "5.4.0-generic".into()),
@@ -263,7 +263,7 @@ const FAULTS: &[Fault] = &[
     ("free-space", Level::Wrong, (2, 4), |f| f.machine.space = Some(Space { bytes: 90, inodes: 1 })),
     ("nerdctl", Level::Hint, (2, 4), |f| f.nerdctl.as_mut().unwrap().snapshotter = None),
     ("nerdctl-name", Level::Wrong, (2, 4), |f| {
-        f.nerdctl.as_mut().unwrap().snapshotter = Some("stargz2".into())
+        f.nerdctl.as_mut().unwrap().snapshotter = Some("stargz2".into());
     }),
     ("k3s", Level::Wrong, (2, 4), |f| {
         f.machine.k3s = vec!["/var/lib/rancher/k3s/agent/etc/containerd".into()];
@@ -271,7 +271,7 @@ const FAULTS: &[Fault] = &[
         containerd(f).silent = Some("no such file".into());
     }),
     ("k3s", Level::Hint, (2, 4), |f| {
-        f.machine.k3s = vec!["/var/lib/rancher/k3s/agent/etc/containerd".into()]
+        f.machine.k3s = vec!["/var/lib/rancher/k3s/agent/etc/containerd".into()];
     }),
     ("prepare", Level::Wrong, (2, 4), |f| f.prepared = Some(Err("snapshotter not loaded: chunked".into()))),
     ("prepare", Level::Wrong, (2, 4), |f| {

@@ -187,7 +187,7 @@ impl Metrics {
         for (source, bytes) in SOURCES.into_iter().zip(layer.reused) {
             self.reused.get_or_create(&[("source", source)]).inc_by(bytes);
         }
-        layer.seconds.iter().for_each(|(stage, seconds)| self.stage(*stage, *seconds));
+        layer.seconds.iter().for_each(|(stage, seconds)| self.stage(stage, *seconds));
     }
 
     /// Counts a layer that is not: `outcome` is one of [`OUTCOMES`].

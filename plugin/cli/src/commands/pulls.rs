@@ -64,10 +64,10 @@ async fn watch(mut client: ControlClient<Channel>, json: bool) -> Result<()> {
         match event {
             _ if json => println!("{}", told(at, event.as_ref())),
             Some(Event::Started(job)) => {
-                println!("{}  begins  {}  for {}", job.number, job.image, job.asked_by)
+                println!("{}  begins  {}  for {}", job.number, job.image, job.asked_by);
             }
             Some(Event::Ended(end)) if end.error.is_empty() => {
-                println!("{}  pulled  {}", end.number, end.image)
+                println!("{}  pulled  {}", end.number, end.image);
             }
             Some(Event::Ended(end)) => println!("{}  failed  {}", end.number, end.error),
             Some(Event::Missed(events)) => println!("{events} events were missed"),

@@ -12,7 +12,7 @@ pub(super) fn write(facts: &Facts, findings: &[Finding], yes: bool) -> Result<bo
     let current = facts.ours.file.as_deref().map(std::fs::read_to_string).transpose().unwrap_or_default();
     let (fixes, reasons) = fixes(facts, findings, current.as_deref().unwrap_or_default());
     for reason in &reasons {
-        println!("\ncannot be put right here: {}", reason);
+        println!("\ncannot be put right here: {reason}");
     }
     if fixes.is_empty() {
         println!("\nnothing here can be put right by writing a file");

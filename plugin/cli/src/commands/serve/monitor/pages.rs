@@ -24,13 +24,13 @@ pub(crate) async fn answer(method: &Method, path: &str, sources: Arc<Sources>) -
         return page;
     }
     match path {
-        "/metrics" => match within(sources, |sources| sources.page()).await {
+        "/metrics" => match within(sources, super::sources::Sources::page).await {
             Some(Ok(metrics)) => page(StatusCode::OK, chunked_metrics::CONTENT_TYPE, metrics),
             _ => text(StatusCode::SERVICE_UNAVAILABLE, "the numbers could not be read in time\n"),
         },
         // Whoever reads this knows that the process answers.
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => match within(sources, |sources| sources.unready()).await {
+        "/readyz" => match within(sources, super::sources::Sources::unready).await {
             Some(None) => text(StatusCode::OK, "ok\n"),
             Some(Some(why)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer in time\n"),
