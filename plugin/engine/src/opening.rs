@@ -55,10 +55,12 @@ impl Job {
         blob: &LayerBlob,
         annotations: Annotations,
     ) -> Result<Arc<Opened>, Setback> {
-        // As it comes, as text and as tables; later without the text, but with a plan and a model of the tree, which is more.
-        let needed = annotations.metadata_range().len().saturating_add(annotations.tar_split.compressed);
-        let needed = needed.saturating_add(annotations.toc.uncompressed.saturating_mul(TEXTS));
-        let needed = needed.saturating_add(annotations.tar_split.uncompressed.min(USUAL_WINDOW));
+        // As it comes, as text and as tables; later without the text, but with a plan and a model of the tree.
+        let comes = annotations.metadata_range().len().saturating_add(annotations.tar_split.compressed);
+        let with_texts =
+            |texts: u64| comes.saturating_add(annotations.toc.uncompressed.saturating_mul(texts));
+        let later = with_texts(TEXTS).saturating_add(annotations.tar_split.uncompressed.min(USUAL_WINDOW));
+        let needed = later.min(memory.large.most()).max(with_texts(2));
         let mut permit = match memory.large.take(needed).await {
             Ok(permit) => permit,
             Err(denied @ Denied::TooMuch { .. }) => {

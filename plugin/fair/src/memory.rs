@@ -21,6 +21,8 @@ pub struct Share {
     pot: Arc<Pot>,
     owner: Arc<str>,
     guaranteed: u64,
+    /// Bytes that are guaranteed to its layer, in this share and the others.
+    layer: u64,
     /// Of what is guaranteed, what is taken. Changes under the pot's lock only.
     taken: AtomicU64,
     closed: AtomicBool,
@@ -72,7 +74,7 @@ impl Memory {
         guaranteed.map(|guaranteed| {
             let (pot, owner) = (Arc::clone(&self.pot), Arc::clone(owner));
             let (taken, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-            Arc::new(Share { pot, owner, guaranteed, taken, closed })
+            Arc::new(Share { pot, owner, guaranteed, layer: sum, taken, closed })
         })
     }
 
@@ -88,7 +90,7 @@ impl Share {
         let pot = Pot::new(bytes, u64::MAX);
         pot.state.lock().used = bytes;
         let (taken, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { pot, owner: "".into(), guaranteed: bytes, taken, closed })
+        Arc::new(Self { pot, owner: "".into(), guaranteed: bytes, layer: bytes, taken, closed })
     }
 
     /// Bytes that can always be had, once those taken before are given back.
@@ -96,11 +98,11 @@ impl Share {
         self.guaranteed
     }
 
-    /// Most bytes that can be had at once, ever.
+    /// Most bytes that can be had at once: when no other layer is made.
     pub fn most(&self) -> u64 {
         let floor = self.pot.state.lock().floor;
-        // Its own guarantee is taken already; those of its siblings of the same layer are as small.
-        self.pot.total.saturating_sub(floor).saturating_sub(2 * self.guaranteed).max(self.guaranteed)
+        // What is guaranteed to its layer is in use already.
+        self.pot.total.saturating_sub(floor).saturating_sub(self.layer).max(self.guaranteed)
     }
 
     /// `bytes`, if they can be had now.
@@ -264,6 +266,16 @@ mod tests {
         assert_eq!(share.take(most + 1).await.unwrap_err(), Denied::TooMuch { wanted: most + 1, most });
         assert_eq!(share.take(most).await.map(|permit| permit.bytes()), Ok(most));
         assert_eq!(share.take_blocking(u64::MAX).map(drop), Err(Denied::TooMuch { wanted: u64::MAX, most }));
+    }
+
+    #[tokio::test]
+    async fn the_most_can_be_had_also_where_nothing_of_it_is_guaranteed() {
+        let memory = Memory::new(64 * MIB);
+        let [large, _work, _fetch] = memory.shares(&"a".into(), [0, 3 * MIB, MIB]).await;
+        let most = large.most();
+        let taken = tokio::time::timeout(Duration::from_secs(5), large.take(most)).await;
+        assert_eq!(taken.unwrap().unwrap().bytes(), most, "nobody waits for what can never come");
+        assert_eq!(large.take(most + 1).await.map(drop), Err(Denied::TooMuch { wanted: most + 1, most }));
     }
 
     #[tokio::test]
