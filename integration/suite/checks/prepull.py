@@ -19,14 +19,14 @@ class Daemon(Node):
 
     def pull(self, name, *options, creds=None, check=True):
         """`pull` by the daemon; gives its report, or with `check=False` the finished process."""
-        done = subprocess.run(self.command(name, *options), input=creds, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(self.pulling(name, *options), input=creds, capture_output=True, text=True, timeout=120)
         if not check:
             return done
         if done.returncode or "pulling by the daemon on " + self.ours not in done.stderr:
             raise Failure("pull %s: exit %d\n%s" % (name, done.returncode, done.stderr[-3000:]))
         return json.loads(done.stdout)
 
-    def command(self, name, *options):
+    def pulling(self, name, *options):
         return [BINARY, "pull", name, "--json", "--address", self.ours, "--config", self.path("chunked.toml"), *options]
 
     def ask(self, *words):
@@ -101,7 +101,7 @@ def checks(lab, registry):
             ask("/set?rate=12&rtt=5")
             ask("/reset")
             began = time.monotonic()
-            pull = subprocess.Popen(node.command(large.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            pull = subprocess.Popen(node.pulling(large.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             wait_for("the pull to fetch", lambda: any(l["bytes_fetched"] > 1 << 20 for j in node.jobs() for l in j["layers"]))
             removal = time.monotonic()
             node.ctr("images", "rm", "--sync", gone.name)
@@ -171,7 +171,7 @@ def checks(lab, registry):
             node.pull(at(gone), "--creds-stdin", creds=json.dumps({"username": USER, "password": PASSWORD}))
             # They were for that pull, and for nobody else, also while it runs.
             words = spellings(PASSWORD)
-            pull = subprocess.Popen(node.command(at(large), "--creds-stdin"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            pull = subprocess.Popen(node.pulling(at(large), "--creds-stdin"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                     stderr=subprocess.PIPE, text=True)
             pull.stdin.write("%s:%s" % (USER, PASSWORD))
             pull.stdin.close()
@@ -209,7 +209,7 @@ def checks(lab, registry):
     def ends():
         node = Daemon(lab, "2.4", [address], name="pre-ends", settings='[pull]\nkeep_running_after_cancel = "3s"\n')
         def begun(*options):
-            pull = subprocess.Popen(node.command(large.name, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            pull = subprocess.Popen(node.pulling(large.name, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             wait_for("the pull to fetch", lambda: any(l["bytes_fetched"] > 1 << 18 for j in node.jobs() for l in j["layers"]))
             return pull
         def is_over(what, seconds):
