@@ -240,7 +240,7 @@ class Node:
         """Further lines for [registry] of our configuration."""
         return ""
 
-    def command(self):
+    def serving(self):
         """Writes our daemon's configuration; gives the command that starts it."""
         config = self.path("chunked.toml")
         with open(config, "w") as f:
@@ -251,7 +251,7 @@ class Node:
     def start_daemon(self):
         # -D: the process that is started is the daemon, and strace hangs on it.
         watched = STRACE + ["-D", "-o", self.strace] if self.strace else []
-        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + self.command())
+        self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", watched + self.serving())
         def ready():
             if not self.daemon.alive():
                 raise Failure("the daemon ended:\n" + self.daemon.text()[-2000:])

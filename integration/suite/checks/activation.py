@@ -51,7 +51,7 @@ class Activated(Node):
     def start_daemon(self):
         if not self.bound:
             self.bound = listening(self.ours)
-        command, numbers = passing([self.bound], self.command())
+        command, numbers = passing([self.bound], self.serving())
         self.daemon = self.lab.start(os.path.basename(self.dir) + "-daemon", command, pass_fds=numbers)
 
     def restart(self, how):
