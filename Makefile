@@ -44,6 +44,7 @@ lint: deny
 	PATH="$(DENY_DIR)/bin:$$PATH" $(CARGO) deny check bans licenses sources
 	integration/mutations/run --check
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	@! grep -L 'fuzz_target!' fuzz/fuzz_targets/*.rs | grep . || { echo "these fuzz targets fuzz nothing" >&2; exit 1; }
 
 # Installs cargo-deny beside the other tools, unless the PATH has this very release.
 deny:
