@@ -40,6 +40,9 @@ SOCI_PLUGIN = """[proxy_plugins.soci]
 [proxy_plugins.soci.exports]
   root = "{root}"
   enable_remote_snapshot_annotations = "true"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "linux/amd64"
+  snapshotter = "soci"
 """
 
 
