@@ -29,7 +29,7 @@ pub(crate) struct Dispatcher {
     /// The unit being filled. It has a place in the hashing order only where units give the tar bytes.
     unit: Unit,
     /// Memory for the next job that gives tar bytes. It is not the unit's yet: that may be handed on before the job comes.
-    charged: Vec<Permit>,
+    charged: Option<Permit>,
 }
 
 impl Dispatcher {
@@ -43,7 +43,7 @@ impl Dispatcher {
         let hashed = Arc::clone(&progress);
         let hasher = DiffIdHasher::start(HASH_QUEUE, move || !hashed.has_failed())?;
         let crew = Arc::new(Crew { pool, owner, progress, lane, prepare });
-        Ok(Self { crew, budget, hasher, unit: Unit::default(), charged: Vec::new() })
+        Ok(Self { crew, budget, hasher, unit: Unit::default(), charged: None })
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {
@@ -81,7 +81,7 @@ impl Dispatcher {
         // This may hand the unit on. The place is the job's, so that it is reserved afterwards, in the unit that the job is in.
         self.small(job.held())?;
         self.reserve();
-        self.unit.permits.append(&mut self.charged);
+        self.unit.permits.extend(self.charged.take());
         self.add(job, weight)
     }
 
@@ -94,10 +94,11 @@ impl Dispatcher {
         self.check()
     }
 
-    /// Waits for room for `bytes`, which the next [payload](Self::push_payload) holds.
+    /// Waits for room for `bytes`, which the next [payload](Self::push_payload) holds. What was charged for one that never
+    /// came is given back first: the layer would wait for itself.
     pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), AssembleError> {
-        let permit = self.permit(bytes)?;
-        self.charged.push(permit);
+        self.charged = None;
+        self.charged = Some(self.permit(bytes)?);
         Ok(())
     }
 
@@ -234,11 +235,23 @@ mod tests {
                 dispatcher.charge(charged).unwrap();
                 dispatcher.push_payload(Box::new(Gives(b"payload", held)), weight).unwrap();
                 dispatcher.barrier().unwrap();
-                assert!(dispatcher.charged.is_empty());
+                assert!(dispatcher.charged.is_none());
                 let (digest, len) = dispatcher.finish().unwrap();
                 assert_eq!((digest, len), (Digest::of(b"header payload"), 14), "{name}, {weight}");
             }
         }
+    }
+
+    #[test]
+    fn what_was_charged_for_a_payload_that_never_came_is_given_back() {
+        let mut dispatcher = dispatcher(4 * CREDIT);
+        let (done, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Twice as much as there is.
+            let charged = dispatcher.charge(4 * CREDIT).and_then(|()| dispatcher.charge(4 * CREDIT));
+            let _ = done.send(charged.is_ok() && dispatcher.budget().now(1).is_none());
+        });
+        assert!(told.recv_timeout(std::time::Duration::from_secs(20)).unwrap(), "it waits for itself");
     }
 
     #[test]
