@@ -140,8 +140,10 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             let pending = state.written - state.checkpointed;
-            // Before the next sync: under load there is always one to make.
-            if pending > 0 && !state.stop && self.len() >= CHECKPOINT_FORCED {
+            // Before the next sync: under load there is always one to make. It counts how long the log is, not whether a commit
+            // came since the last checkpoint: a reader that comes in the moment after one makes SQLite append to the
+            // log instead of starting it anew.
+            if !state.stop && self.len() >= CHECKPOINT_FORCED {
                 return Turn::Checkpoint;
             }
             if state.written > state.synced {
@@ -173,11 +175,11 @@ fn run(shared: &Shared, write: &Mutex<Connection>, checkpoint: &Connection) {
                 let written = shared.state.lock().written;
                 let started = Instant::now();
                 match move_log(write, checkpoint) {
-                    Ok(true) => {
+                    Ok(true) if shared.len() < CHECKPOINT_FORCED => {
                         tracing::debug!(took = ?started.elapsed(), "checkpointed the state database");
                         shared.state.lock().checkpointed = written;
                     }
-                    Ok(false) => std::thread::sleep(AGAIN),
+                    Ok(_) => std::thread::sleep(AGAIN),
                     Err(error) => {
                         tracing::warn!(%error, "checkpoint of the state database failed, next try later");
                         std::thread::sleep(Duration::from_secs(1));
@@ -202,7 +204,8 @@ fn move_log(write: &Mutex<Connection>, checkpoint: &Connection) -> Result<bool, 
     restart(&write.lock())
 }
 
-/// Moves what is in the log into the database and starts the log anew; false if readers prevented it.
+/// Moves what is in the log into the database and starts the log anew; false if readers prevented it. With true, too, the
+/// log can be as long as before: when a reader began between the two steps.
 fn restart(writer: &Connection) -> Result<bool, rusqlite::Error> {
     writer.busy_timeout(READERS)?;
     let busy = writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
@@ -216,4 +219,25 @@ fn restart(writer: &Connection) -> Result<bool, rusqlite::Error> {
 
 fn touch(writer: &Connection) -> Result<(), rusqlite::Error> {
     writer.execute("UPDATE ids SET next = next", []).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(length: u64, state: State) -> Shared {
+        let wal = tempfile::tempfile().unwrap();
+        wal.set_len(length).unwrap();
+        Shared { state: Mutex::new(state), wake: Condvar::new(), wal, path: PathBuf::new(), sync: true }
+    }
+
+    #[test]
+    fn a_long_log_is_shortened_also_when_nothing_was_committed_since_the_last_checkpoint() {
+        let quiet = || State { written: 7, synced: 7, checkpointed: 7, stop: false };
+        assert!(matches!(shared(CHECKPOINT_FORCED, quiet()).next(), Turn::Checkpoint));
+        let stopped = State { stop: true, ..quiet() };
+        assert!(matches!(shared(CHECKPOINT_FORCED, stopped).next(), Turn::Stop));
+        let unsynced = State { written: 8, ..quiet() };
+        assert!(matches!(shared(CHECKPOINT_FORCED - 1, unsynced).next(), Turn::Sync));
+    }
 }
