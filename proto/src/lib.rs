@@ -46,11 +46,18 @@ pub mod containerd {
                 v1, "containerd.services.snapshots.v1"
             }
         }
-        /// `Content`: manifests and configs in containerd's store, read only.
+        /// `Content`: blobs in containerd's store.
         pub mod content {
             generated! {
                 /// Version 1.
                 v1, "containerd.services.content.v1"
+            }
+        }
+        /// `Diff`: containerd's own unpacking.
+        pub mod diff {
+            generated! {
+                /// Version 1.
+                v1, "containerd.services.diff.v1"
             }
         }
         /// `Images`: the names images have, read only.

@@ -144,7 +144,7 @@ fn differences(ours: &Api, theirs: &Api) -> Vec<String> {
 #[test]
 fn contracts_are_containerds() {
     let ours = ours();
-    assert_eq!(ours.services.len(), 6, "services: {:?}", ours.services.keys());
+    assert_eq!(ours.services.len(), 7, "services: {:?}", ours.services.keys());
     assert_eq!(differences(&ours, &recorded()), Vec::<String>::new());
 }
 

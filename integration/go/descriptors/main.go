@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 
 	content "github.com/containerd/containerd/api/services/content/v1"
+	diff "github.com/containerd/containerd/api/services/diff/v1"
 	images "github.com/containerd/containerd/api/services/images/v1"
 	leases "github.com/containerd/containerd/api/services/leases/v1"
 	namespaces "github.com/containerd/containerd/api/services/namespaces/v1"
@@ -35,6 +36,7 @@ var files = []protoreflect.FileDescriptor{
 	types.File_types_descriptor_proto,
 	types.File_types_mount_proto,
 	content.File_services_content_v1_content_proto,
+	diff.File_services_diff_v1_diff_proto,
 	images.File_services_images_v1_images_proto,
 	leases.File_services_leases_v1_leases_proto,
 	namespaces.File_services_namespaces_v1_namespace_proto,

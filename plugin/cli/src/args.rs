@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Say what is wrong with the way containerd, this snapshotter and the machine are set up, and what to do.
     Doctor(Doctor),
+    /// Put the images that containerd has into this snapshotter, so that a node can be switched over.
+    Adopt(Adopt),
+    /// Give images back to another snapshotter of containerd, so that a node can be switched back.
+    Release(Release),
     /// Files of the host itself as a source: index them, or show what is indexed.
     #[command(subcommand)]
     Host(Host),
@@ -282,6 +286,66 @@ pub(crate) struct Doctor {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) registries: Registries,
+}
+
+/// Images of containerd, and where it is.
+#[derive(Debug, Args)]
+pub(crate) struct Moving {
+    /// Only images of this namespace of containerd; may be given several times. Default: all namespaces.
+    #[arg(long = "namespace", value_name = "NAME")]
+    pub(crate) namespaces: Vec<String>,
+    /// Only this image, as `[host[:port]/]repository[:tag]`; may be given several times. Default: all images.
+    #[arg(long = "image", value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// This snapshotter's name in containerd's configuration.
+    #[arg(long, value_name = "NAME", default_value = "chunked")]
+    pub(crate) snapshotter: String,
+    /// containerd's own socket; overrides `containerd_address`.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) containerd_address: Option<PathBuf>,
+    /// Only show which images are meant.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print one JSON object instead of a line for each image.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Has containerd prepare every layer of its images in this snapshotter, as a pull would, and labels the images so that the
+/// layers stay with them. Layers come from the blobs in containerd's content store; only what is not there is pulled.
+///
+/// Nothing is taken from the snapshotter that has the images now, and running containers notice nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exits with 1 if an image could not be adopted; it may be run again. See docs/switching.md.
+  chunked-snapshotter adopt --dry-run
+  chunked-snapshotter adopt --namespace k8s.io")]
+pub(crate) struct Adopt {
+    /// Images that no snapshotter has, too, such as those that were only fetched.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) moving: Moving,
+}
+
+/// Fetches the layers' blobs that containerd's content store lacks, has containerd unpack them into the other snapshotter, and
+/// removes the label that keeps the layers here. Containers that run on this snapshotter keep their layers.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exits with 1 if an image could not be released; it may be run again. See docs/switching.md.
+  chunked-snapshotter release --dry-run
+  chunked-snapshotter release --to overlayfs --namespace k8s.io")]
+pub(crate) struct Release {
+    /// The snapshotter that gets the images.
+    #[arg(long, value_name = "NAME", default_value = "overlayfs")]
+    pub(crate) to: String,
+    /// Leave the images here as well.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) moving: Moving,
 }
 
 fn size(text: &str) -> Result<u64, String> {

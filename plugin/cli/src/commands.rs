@@ -1,5 +1,6 @@
 //! One verb per file.
 
+pub(crate) mod adopt;
 pub(crate) mod config;
 pub(crate) mod convert;
 pub(crate) mod diff;
@@ -8,9 +9,11 @@ pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod inspect;
+pub(crate) mod moving;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod pulls;
+pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod store_ls;

@@ -67,6 +67,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Inspect(command) => runtime.block_on(commands::inspect::run(command)),
         Command::Diff(command) => runtime.block_on(commands::diff::run(command)),
         Command::Doctor(command) => runtime.block_on(commands::doctor::run(command)),
+        Command::Adopt(command) => runtime.block_on(commands::adopt::run(command)),
+        Command::Release(command) => runtime.block_on(commands::release::run(command)),
         Command::Host(command) => runtime.block_on(commands::host::run(command)),
         Command::Config(_) => Ok(()),
     };

@@ -12,6 +12,10 @@ pub const CRI_LAYER_DIGEST: &str = "containerd.io/snapshot/cri.layer-digest";
 pub const DISTRIBUTION_SOURCE_PREFIX: &str = "containerd.io/distribution.source.";
 /// Content label on a manifest: its config's digest.
 pub const GC_REF_CONFIG: &str = "containerd.io/gc.ref.content.config";
+/// Content label prefix on a config: `containerd.io/gc.ref.snapshot.<snapshotter>` = the chainID of its highest layer there.
+pub const GC_REF_SNAPSHOT_PREFIX: &str = "containerd.io/gc.ref.snapshot.";
+/// Content label on a layer's blob: its DiffID.
+pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
 /// Layer annotation of zstd:chunked: digest of the compressed TOC. Its presence makes a layer chunked.
 pub const ZSTD_CHUNKED_CHECKSUM: &str = "io.github.containers.zstd-chunked.manifest-checksum";

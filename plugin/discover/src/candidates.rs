@@ -12,10 +12,6 @@ use crate::origin::{Origin, origins};
 
 /// Label prefix of an index: its manifests.
 const GC_REF_MANIFEST: &str = "containerd.io/gc.ref.content.m.";
-/// Label prefix of an unpacked image's config: its top snapshot.
-const GC_REF_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
-/// Label of an unpacked layer: its DiffID.
-const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 /// A manifest younger than this may still wait for its config.
 const FRESH: Duration = Duration::from_secs(60);
 /// Blobs of unknown kind that are worth reading.
@@ -47,6 +43,8 @@ pub(crate) struct Listing {
     pub unknown: Vec<Candidate>,
     /// Indexes by the manifests they list.
     indexes: HashMap<ObjectDigest, Vec<ObjectDigest>>,
+    /// Snapshotters that have an image, by its config.
+    snapshotters: HashMap<ObjectDigest, Vec<String>>,
 }
 
 impl Listing {
@@ -65,9 +63,14 @@ impl Listing {
                 self.indexes.entry(child).or_default().push(digest);
             }
         }
-        let unpacked = || labels.keys().any(|key| key == UNCOMPRESSED || key.starts_with(GC_REF_SNAPSHOT));
+        let snapshotters: Vec<String> =
+            labels.keys().filter_map(|key| key.strip_prefix(labels::GC_REF_SNAPSHOT_PREFIX)).map(str::to_owned).collect();
+        let unpacked = !snapshotters.is_empty() || labels.contains_key(labels::UNCOMPRESSED);
+        if !snapshotters.is_empty() {
+            self.snapshotters.insert(digest, snapshotters);
+        }
         let small = usize::try_from(info.size).is_ok_and(|size| size <= MAX_MANIFEST);
-        if small && !index && !unpacked() {
+        if small && !index && !unpacked {
             self.unknown.push(candidate(digest, info));
         }
     }
@@ -81,6 +84,13 @@ impl Listing {
         self.manifests.sort_by_cached_key(key);
         self.unknown.sort_by_cached_key(key);
         self.unknown.truncate(MAX_UNKNOWN);
+    }
+
+    /// The snapshotters that an image with this config was unpacked into, by name.
+    pub(crate) fn snapshotters_of(&self, config: &ObjectDigest) -> Vec<String> {
+        let mut names = self.snapshotters.get(config).cloned().unwrap_or_default();
+        names.sort_unstable();
+        names
     }
 
     /// The indexes that list `manifest`.

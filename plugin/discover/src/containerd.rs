@@ -63,6 +63,11 @@ pub(crate) struct Shared {
 }
 
 impl Containerd {
+    /// The connection, for those who do more than look.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// A handle on the containerd at the unix socket `socket`, with default [`Options`]. Nothing is dialled
     /// before the first call, and a lost connection is dialled again. Must be called within a tokio runtime.
     pub fn new(socket: &Path) -> Self {

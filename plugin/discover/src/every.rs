@@ -18,8 +18,12 @@ pub struct Held {
     pub names: Vec<String>,
     /// Digest of its manifest.
     pub manifest: ObjectDigest,
+    /// Digest of its config.
+    pub config: ObjectDigest,
     /// DiffIDs of its layers, lowest first.
     pub diff_ids: Vec<Digest>,
+    /// Names of the snapshotters that it was unpacked into, as the labels of its config say.
+    pub snapshotters: Vec<String>,
 }
 
 impl Containerd {
@@ -44,7 +48,9 @@ impl Containerd {
                 let is_it = |target: &ObjectDigest| *target == manifest || indexes.contains(target);
                 let names = records.iter().filter(|record| is_it(&record.target));
                 let names = names.map(|record| record.name.to_string()).collect();
-                images.push(Held { namespace: name.clone(), names, manifest, diff_ids });
+                let config = documents.config_digest;
+                let snapshotters = listing.snapshotters_of(&config);
+                images.push(Held { namespace: name.clone(), names, manifest, config, diff_ids, snapshotters });
             }
         }
         Ok(images)
