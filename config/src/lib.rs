@@ -11,8 +11,8 @@ mod value;
 
 pub use error::{ConfigError, Conflict};
 pub use settings::{
-    Durability, Fallback, History, Host, HostPolicy, Level, Log, LogFormat, Metrics, MetricsSocket,
-    ParseLevelError, Prefer, Pull, Registry, Reuse, ReuseDomain, ReuseLayers, Settings, Store,
+    Durability, Fallback, History, Host, HostPolicy, KeepBlobs, Level, Log, LogFormat, Metrics,
+    MetricsSocket, ParseLevelError, Prefer, Pull, Registry, Reuse, ReuseDomain, ReuseLayers, Settings, Store,
 };
 pub use value::{format_duration, format_size, parse_duration, parse_size};
 

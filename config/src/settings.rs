@@ -25,7 +25,7 @@ pub use metrics::{History, Metrics, MetricsSocket};
 pub use pull::{Durability, Fallback, Prefer, Pull};
 pub use registry::Registry;
 pub use reuse::{Reuse, ReuseDomain, ReuseLayers};
-pub use store::Store;
+pub use store::{KeepBlobs, Store};
 
 /// Longest file read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -41,6 +41,19 @@ pub struct Store {
     /// Bytes per second that it reads, at the lowest priority: up to 1 TiB; 0 means as fast as it goes.
     #[serde(deserialize_with = "value::size::<0, 0x100_0000_0000, _>", serialize_with = "value::show_size")]
     pub scrub_rate: u64,
+    /// Which blobs of layers go into containerd's content store, too.
+    pub keep_blobs: KeepBlobs,
+}
+
+/// Which blobs of layers go into containerd's content store while we pull them. push, export and peers that serve blobs need them there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepBlobs {
+    /// None.
+    #[default]
+    Never,
+    /// Those that are read whole. What comes by ranges never is a whole blob.
+    Whole,
 }
 
 impl Default for Store {
@@ -52,6 +65,7 @@ impl Default for Store {
             keep_free_percent: 20,
             scrub: Duration::from_secs(30 * 86_400),
             scrub_rate: 32 << 20,
+            keep_blobs: KeepBlobs::default(),
         }
     }
 }

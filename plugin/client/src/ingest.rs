@@ -1,6 +1,7 @@
 //! A blob on its way into containerd's content store.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chunked_core::ObjectDigest;
@@ -13,10 +14,12 @@ use tonic::Streaming;
 
 use crate::error::ClientError;
 use crate::lease::unique;
-use crate::session::Session;
+use crate::session::{LIMIT, Session, late};
 
 /// Bytes sent at a time: containerd takes 16 MiB in a message.
 const PIECE: usize = 1 << 20;
+/// Time for a commit: containerd writes the blob to the disk meanwhile.
+const COMMIT: Duration = Duration::from_secs(300);
 
 /// A blob that is being written. Dropping it before [`Ingest::commit`] drops what was written.
 #[derive(Debug)]
@@ -124,9 +127,14 @@ impl Ingest {
             data,
             labels,
         };
-        // When containerd has ended the stream, its answer says why.
-        let _ = self.requests.send(request).await;
-        match self.answers.message().await {
+        let limit = if action == WriteAction::Commit { COMMIT } else { LIMIT };
+        let answer = async {
+            // When containerd has ended the stream, its answer says why.
+            let _ = self.requests.send(request).await;
+            self.answers.message().await
+        };
+        let answer = tokio::time::timeout(limit, answer).await;
+        match answer.unwrap_or_else(|_| Err(late(limit))) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(ClientError::WriteEnded { digest: self.digest, offset: self.offset }),
             Err(status) => Err(ClientError::of("Content.Write")(status)),

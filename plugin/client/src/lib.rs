@@ -18,3 +18,5 @@ pub use ingest::Ingest;
 pub use session::Session;
 pub use unpack::{Got, unpack};
 
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,12 @@ use tonic::{Request, Response, Status};
 use crate::error::ClientError;
 
 /// Time for a call that reads or changes a row.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is told of a call that took too long.
+pub(crate) fn late(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer within {} s", limit.as_secs()))
+}
 
 /// A namespace of a containerd. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,8 +59,7 @@ impl Session {
         call: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ClientError> {
-        let late = || Status::deadline_exceeded(format!("no answer within {} s", LIMIT.as_secs()));
-        let answer = tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| Err(late()));
+        let answer = tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| Err(late(LIMIT)));
         answer.map(Response::into_inner).map_err(ClientError::of(call))
     }
 

@@ -91,7 +91,8 @@ impl Session {
     pub async fn active(&self, snapshotter: &str) -> Result<Vec<String>, ClientError> {
         const CALL: &str = "Snapshots.List";
         let filters = vec!["kind==active".to_owned()];
-        let request = self.request(api::ListSnapshotsRequest { snapshotter: snapshotter.to_owned(), filters });
+        let request =
+            self.request(api::ListSnapshotsRequest { snapshotter: snapshotter.to_owned(), filters });
         let mut client = self.snapshots();
         let mut pages = Self::call(CALL, client.list(request)).await?;
         let mut keys = Vec::new();

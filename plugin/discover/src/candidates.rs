@@ -63,8 +63,11 @@ impl Listing {
                 self.indexes.entry(child).or_default().push(digest);
             }
         }
-        let snapshotters: Vec<String> =
-            labels.keys().filter_map(|key| key.strip_prefix(labels::GC_REF_SNAPSHOT_PREFIX)).map(str::to_owned).collect();
+        let snapshotters: Vec<String> = labels
+            .keys()
+            .filter_map(|key| key.strip_prefix(labels::GC_REF_SNAPSHOT_PREFIX))
+            .map(str::to_owned)
+            .collect();
         let unpacked = !snapshotters.is_empty() || labels.contains_key(labels::UNCOMPRESSED);
         if !snapshotters.is_empty() {
             self.snapshotters.insert(digest, snapshotters);

@@ -50,7 +50,14 @@ impl Containerd {
                 let names = names.map(|record| record.name.to_string()).collect();
                 let config = documents.config_digest;
                 let snapshotters = listing.snapshotters_of(&config);
-                images.push(Held { namespace: name.clone(), names, manifest, config, diff_ids, snapshotters });
+                images.push(Held {
+                    namespace: name.clone(),
+                    names,
+                    manifest,
+                    config,
+                    diff_ids,
+                    snapshotters,
+                });
             }
         }
         Ok(images)

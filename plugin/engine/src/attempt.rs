@@ -11,7 +11,7 @@ use chunked_plan::Summary;
 use chunked_store::{Flavour, NewChunk, Store};
 use chunked_toc::Annotations;
 
-use crate::blob::LayerBlob;
+use crate::blob::{Keeping, LayerBlob};
 use crate::chunked::{Build, Check, ChunkedError, Supply};
 use crate::error::{EngineError, Fault};
 use crate::in_flight::{Claims, Patience};
@@ -225,6 +225,9 @@ impl Job {
         } else {
             BlobReader::new(source)
         };
+        let keeping = self.keeping(blob);
+        let (keeper, kept) = keeping.map(|Keeping { bytes, done }| (bytes, done)).unzip();
+        let reader = reader.kept_by(keeper);
         let ground = self.ground(memory);
         let begun = self.store(move |store| {
             let known = StoreKnown { donors: ground.donors(store, false) };
@@ -240,8 +243,19 @@ impl Job {
             }
         };
         let built = self.blocking(work).await?;
+        if let Some(kept) = kept {
+            // Who pushes the image next finds the blob. The sender's end is the signal.
+            let _ = kept.await;
+        }
         seconds.transfer += elapsed(started);
         built
+    }
+
+    /// Begins to keep the blob, if somebody wants it and it comes from a registry.
+    fn keeping(&self, blob: &LayerBlob) -> Option<Keeping> {
+        let keeper = self.places.keeper.as_ref().filter(|_| !blob.is_here())?;
+        let index = self.image.layers.iter().position(|layer| *layer == self.layer)?;
+        keeper.begin(&self.image, index)
     }
 
     fn ground(&self, memory: &LayerMemory) -> Ground {
@@ -295,7 +309,10 @@ impl Ground {
     fn unpack(&self, mut reader: BlobReader, extractor: Extractor) -> Result<Extracted, EngineError> {
         let layer = self.layer;
         let failed = match plain::run(&mut reader, &self.media_type, extractor, &self.budget) {
-            Ok(extracted) => return Ok(extracted),
+            Ok(extracted) => {
+                reader.hand_on_rest();
+                return Ok(extracted);
+            }
             Err(error) => error.of(layer),
         };
         if !matches!(failed.fault(), Fault::Reader) || failed.is_settled() {

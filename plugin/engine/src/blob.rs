@@ -5,9 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chunked_core::{ByteRange, ObjectDigest};
 use chunked_fetch::{FetchError, FetchOptions, First, Here, Segments};
-use chunked_registry::Blob;
+use chunked_registry::{Blob, Image};
+use tokio::sync::{mpsc, oneshot};
 
 /// The look-up of a blob on this machine.
 pub type Opening<'a> = Pin<Box<dyn Future<Output = Option<Arc<dyn Here>>> + Send + 'a>>;
@@ -16,6 +18,23 @@ pub type Opening<'a> = Pin<Box<dyn Future<Output = Option<Arc<dyn Here>>> + Send
 pub trait Contents: Debug + Send + Sync {
     /// The blob `digest`, if all its `size` bytes are here.
     fn open(&self, digest: ObjectDigest, size: u64) -> Opening<'_>;
+}
+
+/// Somebody who keeps the blobs of layers that are read whole from a registry, such as containerd's content store.
+pub trait Keeper: Debug + Send + Sync {
+    /// Begins to keep the blob of the layer `index` of `image`; `None`: it is not kept. Called inside a tokio runtime. That it
+    /// cannot be kept must not fail or stop the pull.
+    fn begin(&self, image: &Arc<Image>, index: usize) -> Option<Keeping>;
+}
+
+/// A blob that is being kept.
+#[derive(Debug)]
+pub struct Keeping {
+    /// Takes the blob's bytes in their order. Dropped when no more come, be they all or not. Bytes that nobody takes any more
+    /// close it.
+    pub bytes: mpsc::Sender<Bytes>,
+    /// Ends when nothing is done with the blob any more, within a bounded time after the last byte.
+    pub done: oneshot::Receiver<()>,
 }
 
 /// A layer's blob. Cheap to clone.

@@ -13,7 +13,7 @@ use chunked_registry::{Client, Image};
 use chunked_store::{Flavour, LayerPin, Store};
 use parking_lot::Mutex;
 
-use crate::blob::Contents;
+use crate::blob::{Contents, Keeper};
 use crate::blocking::Blocking;
 use crate::domains::Domains;
 use crate::error::EngineError;
@@ -58,6 +58,8 @@ pub struct EngineOptions {
 pub struct Places {
     /// Looked into first.
     pub contents: Option<Arc<dyn Contents>>,
+    /// Gets the blobs that are read whole from the registry.
+    pub keeper: Option<Arc<dyn Keeper>>,
     /// The image came from no registry: none is asked, whatever its reference says.
     pub no_registry: bool,
     /// Fetch as few bytes as ranges allow, however long that takes: nobody waits for the layer.

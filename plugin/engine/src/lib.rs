@@ -41,7 +41,7 @@ mod spare;
 mod tree;
 mod withheld;
 
-pub use blob::{Contents, Opening};
+pub use blob::{Contents, Keeper, Keeping, Opening};
 pub use domains::{Domain, Domains, Layers};
 pub use engine::{Engine, EngineOptions, Places};
 pub use error::{Check, EngineError, Fault};

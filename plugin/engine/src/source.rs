@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use chunked_core::{Algorithm, ByteRange, ObjectDigest, ObjectHasher};
 use chunked_fetch::{FetchError, Segment, Segments};
+use tokio::sync::mpsc;
 
 use crate::report::Counters;
 
@@ -157,13 +158,15 @@ pub(crate) struct BlobReader {
     have: Bytes,
     /// Of all bytes that left `source`.
     hasher: Option<ObjectHasher>,
+    /// Who gets all bytes that left `source`, as long as he takes them.
+    keeper: Option<mpsc::Sender<Bytes>>,
     /// What ended it early.
     pub(crate) error: Option<FetchError>,
 }
 
 impl BlobReader {
     pub(crate) fn new(source: Source) -> Self {
-        Self { source, have: Bytes::new(), hasher: None, error: None }
+        Self { source, have: Bytes::new(), hasher: None, keeper: None, error: None }
     }
 
     /// One that can tell the blob's digest by `algorithm`.
@@ -171,8 +174,24 @@ impl BlobReader {
         Self { hasher: Some(algorithm.hasher()), ..Self::new(source) }
     }
 
+    /// The same, with somebody who gets all bytes, too.
+    pub(crate) fn kept_by(self, keeper: Option<mpsc::Sender<Bytes>>) -> Self {
+        Self { keeper, ..self }
+    }
+
+    /// Reads what the decoder left, if somebody keeps the blob.
+    pub(crate) fn hand_on_rest(&mut self) {
+        // What cannot be read now was not needed for the layer; the blob is then not kept.
+        while self.keeper.is_some() && matches!(self.next(), Ok(Some(_))) {}
+    }
+
     fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let next = self.source.next()?;
+        if let (Some(keeper), Some(bytes)) = (&self.keeper, &next)
+            && keeper.blocking_send(bytes.clone()).is_err()
+        {
+            self.keeper = None;
+        }
         if let (Some(hasher), Some(bytes)) = (&mut self.hasher, &next) {
             hasher.update(bytes);
         }

@@ -70,7 +70,8 @@ impl Node {
         wanted: impl Fn(&Held) -> bool,
     ) -> Result<Self> {
         let address = command.containerd_address.as_deref().unwrap_or(&settings.containerd_address);
-        let containerd = Containerd::with_options(&settings::absolute(address)?, settings::discover(settings));
+        let containerd =
+            Containerd::with_options(&settings::absolute(address)?, settings::discover(settings));
         let parse = |name: &String| name.parse::<Reference>().with_context(|| format!("image {name:?}"));
         let names: Vec<Reference> = command.images.iter().map(parse).collect::<Result<_>>()?;
         let images = containerd.images().await.context("listing the images of containerd")?;
@@ -167,7 +168,9 @@ fn choose(held: Held, names: &[Reference]) -> Option<Chosen> {
     let name = match names {
         // The tag tells people more than the digest that CRI names the image by as well.
         [] => held.names.iter().find(|name| !name.contains('@')).or_else(|| held.names.first())?.clone(),
-        names => held.names.iter().find(|name| names.iter().any(|wanted| wanted.to_string() == **name))?.clone(),
+        names => {
+            held.names.iter().find(|name| names.iter().any(|wanted| wanted.to_string() == **name))?.clone()
+        }
     };
     Some(Chosen { held, name })
 }

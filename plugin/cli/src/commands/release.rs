@@ -1,6 +1,6 @@
 //! `release`: gives images back to another snapshotter of containerd.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use chunked_client::{Session, unpack};
@@ -120,10 +120,6 @@ async fn bring(
     while let Some(segment) = segments.recv().await {
         ingest.write(segment.context("fetching it")?.data).await?;
     }
-    let host = image.reference.host.split(':').next().unwrap_or_default();
-    let labels = HashMap::from([
-        (format!("{}{host}", labels::DISTRIBUTION_SOURCE_PREFIX), image.reference.repository.clone()),
-        (labels::UNCOMPRESSED.to_owned(), layer.diff_id.to_string()),
-    ]);
-    Ok(ingest.commit(labels).await?)
+    let Image { reference, .. } = image;
+    Ok(ingest.commit(labels::of_layer(&reference.host, &reference.repository, &layer.diff_id)).await?)
 }

@@ -1,5 +1,6 @@
 //! `serve`: the daemon.
 
+mod blobs;
 mod cause;
 mod control;
 mod cri;
@@ -19,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use chunked_config::{Fallback, Settings};
+use chunked_config::{Fallback, KeepBlobs, Settings};
 use chunked_discover::Containerd;
 use chunked_engine::Engine;
 use chunked_host::{Background, HostIndex, Policy};
@@ -79,14 +80,18 @@ pub(crate) async fn run(command: Serve, inherited: ListenFd) -> Result<()> {
     let engine = Engine::new(Arc::clone(&store), client.clone(), options)?;
     let alone = settings.pull.keep_running_after_cancel;
     let pulls = Pulls::new(engine.clone(), client.clone(), Arc::clone(&watcher), alone);
-    let cri = settings.cri.enabled.then(|| cri::services(pulls.clone(), &settings.containerd_address));
     let options = settings::discover(&settings);
     let containerd = Arc::new(Containerd::with_options(&settings.containerd_address, options));
+    let keep_blobs = settings.store.keep_blobs == KeepBlobs::Whole;
+    let cri = settings.cri.enabled.then(|| {
+        let keeper = if keep_blobs { blobs::Blobs::keeper(&containerd, cri::NAMESPACE) } else { None };
+        cri::services(pulls.clone(), keeper, &settings.containerd_address)
+    });
     let remote = Arc::new(remote::Remote::new(
         Arc::clone(&containerd),
         engine.clone(),
         (Arc::clone(pulls.kept()), Arc::clone(&watcher)),
-        hand_over,
+        (hand_over, keep_blobs),
     ));
 
     let address = settings.address.clone();

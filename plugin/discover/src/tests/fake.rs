@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use chunked_core::{Digest, ObjectDigest, labels};
 use chunked_proto::containerd::services::content::v1::content_server::{Content, ContentServer};
 use chunked_proto::containerd::services::content::v1::{
-    Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse, ReadContentRequest,
-    ReadContentResponse,
+    AbortRequest, Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse,
+    ReadContentRequest, ReadContentResponse, UpdateRequest, UpdateResponse, WriteContentRequest,
+    WriteContentResponse,
 };
 use chunked_proto::containerd::services::images::v1::images_server::{Images, ImagesServer};
 use chunked_proto::containerd::services::images::v1::{
@@ -24,7 +25,7 @@ use chunked_proto::containerd::services::namespaces::v1::{
 use chunked_proto::containerd::types::Descriptor;
 use parking_lot::Mutex;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 type Paged<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
@@ -243,6 +244,24 @@ impl Content for Service {
             offset += i64::try_from(piece.len()).unwrap();
         }
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    // Nothing that discovers writes.
+    async fn update(&self, _: Request<UpdateRequest>) -> Result<Response<UpdateResponse>, Status> {
+        panic!("a label was written");
+    }
+
+    type WriteStream = Paged<WriteContentResponse>;
+
+    async fn write(
+        &self,
+        _: Request<Streaming<WriteContentRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
+        panic!("a blob was written");
+    }
+
+    async fn abort(&self, _: Request<AbortRequest>) -> Result<Response<()>, Status> {
+        panic!("a blob was written");
     }
 }
 

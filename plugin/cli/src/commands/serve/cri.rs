@@ -6,16 +6,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use chunked_cri::{ImageService, Proxy, Puller, RuntimeService};
+use chunked_engine::Keeper;
 use chunked_registry::{Credentials, Platform};
 
 use super::pulls::{Asked, Pulls, State};
 
-#[derive(Debug)]
-struct ForKubelet(Pulls);
+/// The namespace of containerd that Kubernetes uses.
+pub(crate) const NAMESPACE: &str = "k8s.io";
 
-/// The services in front of the containerd at `socket`.
-pub(crate) fn services(pulls: Pulls, socket: &Path) -> (Proxy<ImageService>, Proxy<RuntimeService>) {
-    chunked_cri::services(socket, Arc::new(ForKubelet(pulls)))
+#[derive(Debug)]
+struct ForKubelet {
+    pulls: Pulls,
+    keeper: Option<Arc<dyn Keeper>>,
+}
+
+/// The services in front of the containerd at `socket`. `keeper` gets blobs that are read whole.
+pub(crate) fn services(
+    pulls: Pulls,
+    keeper: Option<Arc<dyn Keeper>>,
+    socket: &Path,
+) -> (Proxy<ImageService>, Proxy<RuntimeService>) {
+    chunked_cri::services(socket, Arc::new(ForKubelet { pulls, keeper }))
 }
 
 impl Puller for ForKubelet {
@@ -26,9 +37,10 @@ impl Puller for ForKubelet {
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
             let reference = image.parse().map_err(|error| format!("image {image:?}: {error}"))?;
-            let asked = Asked { reference, platform: Platform::default(), credentials, by: "CRI".to_owned() };
+            let (platform, by, keeper) = (Platform::default(), "CRI".to_owned(), self.keeper.clone());
+            let asked = Asked { reference, platform, credentials, by, keeper };
             // When the kubelet goes away this future is dropped, and its place among those who wait with it.
-            let mut ticket = self.0.pull(asked).map_err(|full| full.to_string())?;
+            let mut ticket = self.pulls.pull(asked).map_err(|full| full.to_string())?;
             let ended = ticket.state.wait_for(|state| matches!(state, State::Ended(_))).await;
             match ended.map(|state| state.clone()) {
                 Ok(State::Ended(ended)) => ended.map(drop).map_err(|error| error.to_string()),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chunked_core::Causes;
-use chunked_engine::{Engine, Places};
+use chunked_engine::{Engine, Keeper, Places};
 use chunked_proto::chunked::control::v1 as api;
 use chunked_registry::{Client, Credentials, Platform, Reference};
 use parking_lot::Mutex;
@@ -38,7 +38,12 @@ pub(crate) struct Asked {
     pub(crate) credentials: Option<Credentials>,
     /// Who asks, for people.
     pub(crate) by: String,
+    /// Gets the blobs that are read whole, if this request begins the pull.
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
 }
+
+/// What came with the request that began a pull: credentials, and who keeps blobs.
+type Means = (Option<Credentials>, Option<Arc<dyn Keeper>>);
 
 /// Too many pulls run and wait.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +109,7 @@ impl Pulls {
 
     /// Joins the pull of what is asked for, or begins it.
     pub(crate) fn pull(&self, asked: Asked) -> Result<Ticket, Full> {
-        let Asked { reference, platform, credentials, by } = asked;
+        let Asked { reference, platform, credentials, by, keeper } = asked;
         let mut table = self.0.table.lock();
         let same = |line: &&Line| {
             let pull = &line.pull;
@@ -128,7 +133,7 @@ impl Pulls {
         tracing::info!(image = %pull.reference, by = pull.by, number = pull.number, "pull begins");
         // That nobody listens is no error.
         let _ = self.0.events.send(events::started(self.job(&pull)));
-        tokio::spawn(Arc::clone(&self.0).run(pull, credentials));
+        tokio::spawn(Arc::clone(&self.0).run(pull, (credentials, keeper)));
         Ok(ticket)
     }
 
@@ -180,9 +185,9 @@ impl Pulls {
 
 impl Shared {
     /// Runs a pull to its end, and tells it.
-    async fn run(self: Arc<Self>, pull: Arc<Running>, credentials: Option<Credentials>) {
+    async fn run(self: Arc<Self>, pull: Arc<Running>, means: Means) {
         // A task of its own, so that a panic in it costs this pull and nothing else.
-        let mut work = tokio::spawn(Arc::clone(&self).work(Arc::clone(&pull), credentials));
+        let mut work = tokio::spawn(Arc::clone(&self).work(Arc::clone(&pull), means));
         let ended = loop {
             tokio::select! {
                 done = &mut work => {
@@ -229,7 +234,7 @@ impl Shared {
     async fn work(
         self: Arc<Self>,
         pull: Arc<Running>,
-        credentials: Option<Credentials>,
+        (credentials, keeper): Means,
     ) -> Result<String, String> {
         let text = |error: anyhow::Error| Causes(error.as_ref()).to_string();
         let _turn = self.turns.acquire().await.map_err(|error| error.to_string())?;
@@ -241,7 +246,7 @@ impl Shared {
         let image = pulling::resolve(client, reference, &pull.platform).await.map_err(text)?;
         self.watcher.asked(&image, pull.by.clone(), started.elapsed());
         let resolve = started.elapsed().as_secs_f64();
-        let places = Places { client: given, ..Places::default() };
+        let places = Places { client: given, keeper, ..Places::default() };
         pull.enter(State::Layers(Arc::clone(&image), places.clone()));
         let layers = pulling::layers(&self.engine, &image, &places).await.map_err(text);
         let layers = layers.inspect_err(|error| self.watcher.failed(&image, None, error))?;

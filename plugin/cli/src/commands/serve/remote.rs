@@ -12,6 +12,7 @@ use chunked_engine::{Contents, Engine, EngineError, Fault, Places};
 use chunked_snapshot::{Cause, Chain, Finding, RemoteError, RemoteLayers, RemoteRequest};
 use chunked_store::{ChainLayer, LayerPin};
 
+use super::blobs::Blobs;
 use super::cause;
 use super::handed::Handed;
 use super::monitor::Watcher;
@@ -29,6 +30,8 @@ pub(crate) struct Remote {
     watcher: Arc<Watcher>,
     /// Layers that we cannot make are containerd's.
     hand_over: bool,
+    /// Blobs that are read whole go into containerd's content store, too.
+    keep_blobs: bool,
 }
 
 impl Remote {
@@ -36,9 +39,9 @@ impl Remote {
         containerd: Arc<Containerd>,
         engine: Engine,
         (kept, watcher): (Arc<Kept>, Arc<Watcher>),
-        hand_over: bool,
+        (hand_over, keep_blobs): (bool, bool),
     ) -> Self {
-        Self { containerd, engine, handed: Arc::default(), kept, watcher, hand_over }
+        Self { containerd, engine, handed: Arc::default(), kept, watcher, hand_over, keep_blobs }
     }
 
     /// A layer of an image that was pulled lately, if it is in order: found without asking anybody.
@@ -66,7 +69,10 @@ impl Remote {
         let (image, index) = (Arc::clone(&found.image), found.index);
         let contents = request.namespace.as_deref().and_then(|name| self.containerd.content_of(name));
         let contents = contents.map(|content| Arc::new(Stored(content)) as Arc<dyn Contents>);
-        let pulled = self.pull(found, contents).await;
+        let keeper = request.namespace.as_deref().filter(|_| self.keep_blobs);
+        let keeper = keeper.and_then(|namespace| Blobs::keeper(&self.containerd, namespace));
+        let places = Places { contents, keeper, ..Places::default() };
+        let pulled = self.pull(found, places).await;
         match &pulled {
             Ok(_) => {}
             // containerd downloads this layer and all above it.
@@ -109,15 +115,14 @@ impl Remote {
     }
 
     /// Pulls from the likeliest source, then from the others that have the layer.
-    async fn pull(&self, found: Found, contents: Option<Arc<dyn Contents>>) -> Result<LayerPin, RemoteError> {
+    async fn pull(&self, found: Found, places: Places) -> Result<LayerPin, RemoteError> {
         let Found { image, index, port_assumed, no_registry, alternatives } = found;
         let asked_for = Arc::clone(&image);
         let first = Source { image, index, port_assumed, no_registry };
         let mut failed: Option<RemoteError> = None;
         for source in std::iter::once(first).chain(alternatives) {
             let no_registry = source.no_registry.is_some();
-            let places =
-                Places { contents: contents.clone(), no_registry, fewest_bytes: false, client: None };
+            let places = Places { no_registry, ..places.clone() };
             self.engine.start_image(&source.image, &places);
             let error = match self.engine.layer(&source.image, source.index, &places).await {
                 Ok(report) => {

@@ -53,12 +53,8 @@ impl Again {
     }
 
     async fn from(&self, source: &Source) -> Result<LayerPin, String> {
-        let places = Places {
-            contents: None,
-            no_registry: source.no_registry.is_some(),
-            fewest_bytes: true,
-            client: None,
-        };
+        let places =
+            Places { no_registry: source.no_registry.is_some(), fewest_bytes: true, ..Places::default() };
         match self.engine.layer(&source.image, source.index, &places).await {
             Ok(report) => Ok(report.pin.clone()),
             Err(error) => Err(format!("image {}: {}", source.image.reference, Causes(&*error))),

@@ -38,7 +38,7 @@ pub(super) fn pull(
     let platform = if platform.is_empty() { Ok(Platform::default()) } else { platform.parse() };
     let platform = platform.map_err(|error| Status::invalid_argument(Causes(&error).to_string()))?;
     let credentials = credentials.map(given);
-    let asked = Asked { reference, platform, credentials, by };
+    let asked = Asked { reference, platform, credentials, by, keeper: None };
     let ticket = pulls.pull(asked).map_err(|full| Status::resource_exhausted(full.to_string()))?;
     let (sender, events) = mpsc::channel(AHEAD);
     tokio::spawn(tell(pulls.clone(), ticket, sender));
