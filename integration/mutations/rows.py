@@ -195,7 +195,7 @@ ROWS = [
         'if self.as_they_are.contains(&Digest::of(certificate)) {',
         'if !self.as_they_are.is_empty() {'),
     Row(OBSERVER, "`skip_verify` of one host, used at the token server or a redirect's target", "it ends at its host",
-        "registry", "connections_are_shared_by_what_the_files_say", P + "registry/src/hosts/tls.rs",
+        "registry", "what_is_said_of_a_host_ends_at_that_host", P + "registry/src/hosts/tls.rs",
         "let parts = Parts { identity: None, skip_verify: false, ..Parts::clone(&self.parts) };",
         "let parts = Parts { identity: None, ..Parts::clone(&self.parts) };"),
     Row(OBSERVER, "learns from one registry's requests what was pulled from others", 'donors only of layers of the same registry, by default',

@@ -82,10 +82,15 @@ impl Index {
         read.as_ref().and_then(|db| count(db).ok()).unwrap_or_default()
     }
 
-    /// Adds the files and chunks of a layer in one transaction.
+    /// Adds the files and chunks of a layer in one transaction, in place of what is here of it.
     pub(crate) fn insert(&self, layer: u64, mut entries: Entries) {
         self.change("add files", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // A removal that a bad disk prevented left them. The list may have other positions by now, so that it does not
+            // tell which they are.
+            if is_here(&transaction, layer)? {
+                delete_all(&transaction, layer)?;
+            }
             for (table, entries) in [("files", &mut entries.files), ("chunks", &mut entries.chunks)] {
                 entries.sort_unstable();
                 let sql = format!("INSERT OR IGNORE INTO {table} VALUES (?1, ?2, ?3, ?4)");
@@ -114,7 +119,7 @@ impl Index {
     pub(crate) fn remove_known(&self, layer: u64, dir: &Path) {
         let mut there = false;
         self.change("look for a layer", |connection| {
-            there = connection.prepare_cached("SELECT 1 FROM layers WHERE id = ?1")?.exists([layer])?;
+            there = is_here(connection, layer)?;
             Ok(())
         });
         if there {
@@ -131,8 +136,7 @@ impl Index {
             if let Ok(list) = list {
                 delete(&transaction, layer, &mut list.entries())?;
             } else {
-                transaction.execute("DELETE FROM files WHERE layer = ?1", [layer])?;
-                transaction.execute("DELETE FROM chunks WHERE layer = ?1", [layer])?;
+                delete_all(&transaction, layer)?;
             }
             transaction.execute("DELETE FROM layers WHERE id = ?1", [layer])?;
             transaction.commit()
@@ -159,6 +163,17 @@ impl Index {
             remove(&self.path);
         }
     }
+}
+
+/// Is there anything of the layer?
+fn is_here(connection: &Connection, layer: u64) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM layers WHERE id = ?1")?.exists([layer])
+}
+
+/// Drops all rows of a layer's files and chunks, by looking at every row.
+fn delete_all(transaction: &Transaction<'_>, layer: u64) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM files WHERE layer = ?1", [layer])?;
+    transaction.execute("DELETE FROM chunks WHERE layer = ?1", [layer]).map(drop)
 }
 
 /// Drops these rows of a layer, whatever they say of being proven; in key order, so that each page of the tree is

@@ -65,6 +65,18 @@ fn hits_are_exact_and_only_in_allowed_layers() {
     assert_eq!(bench.index.len(), (0, 0));
 }
 
+/// As after a removal that a full disk prevented, when the list was written anew meanwhile.
+#[test]
+fn a_layer_that_comes_again_leaves_none_of_its_old_rows() {
+    let bench = Bench::new();
+    bench.layer(1, &[file(5, "a"), file(6, "b"), file(7, "c")], &[]);
+    std::fs::remove_dir_all(bench.layout.snapshot(1)).unwrap();
+    bench.layer(1, &[file(8, "d"), file(5, "a")], &[]);
+    assert_eq!(bench.files(&[(digest(5), 5), (digest(6), 6)], &[1]), [Some((1, "a".to_owned())), None]);
+    bench.index.remove(1, &bench.layout.snapshot(1));
+    assert!(bench.index.strays().is_empty(), "{:?}", bench.index.strays());
+}
+
 #[test]
 fn a_content_wanted_often_gives_different_files() {
     let bench = Bench::new();
