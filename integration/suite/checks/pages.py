@@ -239,6 +239,16 @@ def checks(lab, registry):
         if not number:
             raise Failure("no page has settings of ours")
 
+    def lacking():
+        """`make demo` and `make test` look at the machine first, and say all that it lacks."""
+        needs = os.path.join(ROOT, "integration", "tools", "needs")
+        run(needs, "test")
+        small = lab.disk("ext4", "64M")
+        for mode in ("demo", "test"):
+            done = run(needs, mode, env={"CARGO": "cargo-that-is-not-there", "TMPDIR": small}, check=False)
+            if done.returncode != 1 or not all(words in done.stderr for words in ("make %s lacks" % mode, "- cargo: ", "- disk: ", small)):
+                raise Failure("exit %d: %s" % (done.returncode, done.stderr))
+
     def noticed():
         """What fails, and what says something else than the page says, is a failure of the page."""
         machine = Machine(lab, "2.4", "faults")
@@ -268,6 +278,7 @@ def checks(lab, registry):
     yield "pages: every block of commands is run, or says why not", marked
     yield "pages: links lead somewhere", linked
     yield "pages: settings in pages are accepted", settings
+    yield "make says at once what a machine lacks", lacking
     app1, app2 = images.application(1), images.application(2)
     for repository, tag, layers, command in (
             ("app", "v1", app1, ["/bin/hello"]), ("app", "v2", app2, ["/bin/hello"]), ("library/hello-world", "latest", app1, ["/bin/hello"]),

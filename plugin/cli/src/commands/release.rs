@@ -115,10 +115,12 @@ async fn bring(
     (image, layer): (&Image, &Layer),
 ) -> Result<()> {
     let Some(mut ingest) = session.ingest(layer.blob, layer.size).await? else { return Ok(()) };
-    let blob = client.blob(&image.reference, layer.blob, layer.size);
-    let mut segments = chunked_fetch::fetch_all(blob, options);
-    while let Some(segment) = segments.recv().await {
-        ingest.write(segment.context("fetching it")?.data).await?;
+    if !ingest.is_complete() {
+        let blob = client.blob(&image.reference, layer.blob, layer.size);
+        let mut segments = chunked_fetch::fetch_all(blob, options);
+        while let Some(segment) = segments.recv().await {
+            ingest.write(segment.context("fetching it")?.data).await?;
+        }
     }
     let host = image.reference.host.split(':').next().unwrap_or_default();
     let labels = HashMap::from([
