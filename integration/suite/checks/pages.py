@@ -224,6 +224,21 @@ def checks(lab, registry):
         if broken:
             raise Failure("nothing is there:\n" + "\n".join(broken))
 
+    def texts():
+        """The error texts of ours in the page that goes by them are in the program; `…` stands for anything."""
+        source = ""
+        for top in ("plugin", "config"):
+            for directory, _, files in os.walk(os.path.join(ROOT, top)):
+                source += "".join(read(os.path.join(directory, name)) for name in files if name.endswith(".rs"))
+        # Strings go on after a backslash, and escape quotes.
+        source = re.sub(r"\\\n\s*", "", source)
+        section = read(os.path.join(ROOT, "docs", "troubleshooting.md")).split("\n## What we say\n")[1].split("\n## ")[0]
+        cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        parts = [part.strip(" :;,") for cell in cells for text in re.findall("`([^`]+)`", cell) for part in text.split("…")]
+        gone = [part for part in parts if part not in source]
+        if gone or len(cells) < 10:
+            raise Failure("of %d texts, nothing says these: %s" % (len(cells), gone))
+
     def settings():
         number = 0
         for page in parsed():
@@ -277,6 +292,7 @@ def checks(lab, registry):
     yield "pages: the parser sees every kind of block", parser
     yield "pages: every block of commands is run, or says why not", marked
     yield "pages: links lead somewhere", linked
+    yield "pages: our error texts are those of the program", texts
     yield "pages: settings in pages are accepted", settings
     yield "make says at once what a machine lacks", lacking
     app1, app2 = images.application(1), images.application(2)
