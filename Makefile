@@ -6,11 +6,12 @@ BIN := target/release/chunked-snapshotter
 DENY := 0.20.2
 DENY_DIR := $(CURDIR)/.tools/deny-$(DENY)
 
-.PHONY: help build tools demo test unit check cases bench bench-quick bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
+.PHONY: help needs fresh build tools demo test unit check cases bench bench-quick bench-http2 bench-writer floor lint deny latency bench-index bench-cuts fuzz clean bench-ranges
 
 help:
 	@echo "make demo     real containerd and nerdctl pull v1 and v2 of an image through us"
 	@echo "make test     everything CI runs: lint, unit tests, checks with real parts; installs what it needs"
+	@echo "make fresh    make demo in an empty Debian 12, with its times; TEST=test runs make test there"
 	@echo "make cases    images and registries that other pullers failed on, beside containerd's overlayfs"
 	@echo "make disk     power cuts, failing system calls, roots that cannot hold layers, the order on disk"
 	@echo "make bench    pulls and updates against overlayfs and the reference puller; medians and ratios"
@@ -33,10 +34,17 @@ tools:
 	integration/tools/build
 
 demo:
-	integration/demo/prepare
-	integration/demo/run
+	@export BEGAN=$$(date +%s); integration/demo/prepare && integration/demo/run
 
-test: tools lint unit check disk
+test: needs tools lint unit check disk
+
+# What is missing is said before anything is built.
+needs:
+	@integration/tools/needs test
+
+# make demo in an empty Debian 12, as on a new machine; TEST=test runs make test there. Before a release.
+fresh:
+	integration/fresh/run $(TEST)
 
 lint: deny
 	$(CARGO) fmt --all --check

@@ -5,11 +5,20 @@ import os
 import re
 import socket
 import subprocess
+import urllib.parse
+import urllib.request
 
 import images
-from lab import BINARY, Failure, Node, ROOT, run, wait_for
+from lab import BINARY, Failure, Node, ROOT, answers, free_address, run, wait_for
 
 OURS = re.compile(r"\b(?:chunked_snapshotter|process)_[a-z0-9_]+")
+DIST = os.path.join(ROOT, "config", "dist")
+PROMETHEUS = """global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+rule_files: ["{rules}"]
+scrape_configs:
+  - job_name: chunked-snapshotter
+    static_configs: [{{targets: ["{target}"]}}]
+"""
 
 
 class OverSocket(http.client.HTTPConnection):
@@ -51,6 +60,43 @@ def total(samples, name, **labels):
     return sum(found)
 
 
+def expressions(found):
+    """What the panels of a dashboard ask Prometheus, with values for Grafana's variables. What shows nothing on a good day, because
+    it leaves out zeros or what went well, is asked without that."""
+    for value in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+        yield from expressions(value)
+    if isinstance(found, dict) and "expr" in found:
+        text = found["expr"]
+        for variable, value in (("$instance", ".+"), ("$__rate_interval", "1m"), ("$__range", "1m")):
+            text = text.replace(variable, value)
+        yield re.sub(r' > 0$|,(?:code!~|reason!=)"[^"]*"', "", text)
+
+
+class Prometheus:
+    """A real one that scrapes an address."""
+
+    def __init__(self, lab, target):
+        directory = lab.path("prometheus")
+        os.makedirs(directory)
+        config = os.path.join(directory, "prometheus.yml")
+        with open(config, "w") as f:
+            f.write(PROMETHEUS.format(rules=os.path.join(DIST, "prometheus-alerts.yml"), target=target))
+        run("promtool", "check", "config", config)
+        self.address = free_address()
+        lab.start("prometheus", ["prometheus", "--config.file", config, "--storage.tsdb.path", os.path.join(directory, "data"),
+                                 "--web.listen-address", self.address, "--log.level", "warn"])
+        wait_for("Prometheus", lambda: answers("http://%s/-/ready" % self.address))
+
+    def get(self, page, **parameters):
+        url = "http://%s/api/v1/%s?%s" % (self.address, page, urllib.parse.urlencode(parameters))
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def ask(self, expression):
+        """The samples that an expression gives now."""
+        return self.get("query", query=expression)["result"]
+
+
 def checks(lab, registry):
     address, ask = lab.proxy(registry)
     v1 = images.push(lab, registry, "metrics1", images.application(1), ["zstd:chunked"])
@@ -59,7 +105,8 @@ def checks(lab, registry):
     # The same files once more, named after another registry.
     apart = images.push(lab, registry, "metrics4", images.application(4), ["zstd:chunked"])["zstd:chunked"]
     first, second, zipped = (image.through(address) for image in (v1["zstd:chunked"], v2["zstd:chunked"], v3["gzip"]))
-    node = Node(lab, "2.4", [address, registry], name="metrics")
+    scraped = free_address()
+    node = Node(lab, "2.4", [address, registry], name="metrics", settings='[metrics]\naddress = "%s"\n' % scraped)
 
     def ours(image):
         """What the proxy saw of us: layers, and ranges of the config, by which we try what the registry can do."""
@@ -144,10 +191,28 @@ def checks(lab, registry):
     def dashboard():
         there = {name.split("{")[0] for name in scrape(node)}
         for name in ("grafana-dashboard.json", "prometheus-alerts.yml"):
-            with open(os.path.join(ROOT, "config", "dist", name)) as f:
+            with open(os.path.join(DIST, name)) as f:
                 missing = set(OURS.findall(f.read())) - there
             if missing:
                 raise Failure("%s asks for what is not there: %s" % (name, sorted(missing)))
+
+    def queried():
+        prometheus = Prometheus(lab, scraped)
+        scrapes = 'count_over_time(up{job="chunked-snapshotter"}[1m])'
+        wait_for("scrapes", lambda: any(float(sample["value"][1]) >= 3 for sample in prometheus.ask(scrapes)))
+        with open(os.path.join(DIST, "grafana-dashboard.json")) as f:
+            asked = list(expressions(json.load(f)))
+        empty = [expression for expression in asked if not prometheus.ask(expression)]
+        if empty or len(asked) < 20:
+            raise Failure("of %d, these give nothing: %s" % (len(asked), empty))
+        # What is not there gives nothing, so that the question above is one.
+        if prometheus.ask(asked[0].replace("fetched", "fetcht")):
+            raise Failure("a metric that is not there gives something")
+        rules = lambda: [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+        wait_for("rules to be evaluated", lambda: all(rule["health"] != "unknown" for rule in rules()))
+        wrong = {rule["name"]: (rule["health"], rule["state"]) for rule in rules() if rule["health"] != "ok" or rule["state"] == "firing"}
+        if wrong or len(rules()) < 5:
+            raise Failure("of %d alerts, these fail, or fire on a good day: %s" % (len(rules()), wrong))
 
     def remembered():
         node.nerdctl("pull", "-q", zipped.name)
@@ -195,6 +260,7 @@ def checks(lab, registry):
     yield "metrics: the store's numbers agree with status and the disk", disk
     yield "metrics: health over HTTP and gRPC", health
     yield "metrics: the dashboard and the alerts ask for what there is", dashboard
+    yield "metrics: Prometheus answers what the dashboard asks, and evaluates the alerts", queried
     yield "history: pulls are remembered over a restart, and explained", remembered
     yield "history: status --watch", watched
     node.stop()

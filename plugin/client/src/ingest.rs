@@ -35,7 +35,8 @@ pub struct Ingest {
 }
 
 impl Session {
-    /// Begins to write the blob `digest` of `size` bytes; `None` when the namespace has it. Must be called inside a tokio runtime.
+    /// Begins to write the blob `digest` of `size` bytes; `None` when the namespace has it. When another namespace has it, the write
+    /// is [complete](Ingest::is_complete) at once. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When containerd refuses.
@@ -76,6 +77,13 @@ impl Session {
 }
 
 impl Ingest {
+    /// Whether containerd has all bytes. It shares the blobs of its namespaces: of one that another namespace has, it wants no
+    /// bytes, only the commit.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.offset == self.size
+    }
+
     /// Writes the next bytes of the blob.
     ///
     /// # Errors
@@ -99,7 +107,7 @@ impl Ingest {
     /// # Errors
     /// When bytes are missing, or when they are others than the digest says.
     pub async fn commit(mut self, labels: HashMap<String, String>) -> Result<(), ClientError> {
-        if self.offset != self.size {
+        if !self.is_complete() {
             return Err(ClientError::Size { digest: self.digest, size: self.size, given: self.offset });
         }
         match self.exchange(WriteAction::Commit, Bytes::new(), labels).await {

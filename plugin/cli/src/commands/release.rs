@@ -115,10 +115,12 @@ async fn bring(
     (image, layer): (&Image, &Layer),
 ) -> Result<()> {
     let Some(mut ingest) = session.ingest(layer.blob, layer.size).await? else { return Ok(()) };
-    let blob = client.blob(&image.reference, layer.blob, layer.size);
-    let mut segments = chunked_fetch::fetch_all(blob, options);
-    while let Some(segment) = segments.recv().await {
-        ingest.write(segment.context("fetching it")?.data).await?;
+    if !ingest.is_complete() {
+        let blob = client.blob(&image.reference, layer.blob, layer.size);
+        let mut segments = chunked_fetch::fetch_all(blob, options);
+        while let Some(segment) = segments.recv().await {
+            ingest.write(segment.context("fetching it")?.data).await?;
+        }
     }
     let Image { reference, .. } = image;
     Ok(ingest.commit(labels::of_layer(&reference.host, &reference.repository, &layer.diff_id)).await?)
