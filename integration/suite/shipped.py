@@ -81,9 +81,12 @@ class Shipped(Activated):
         os.chmod(lab.dir, 0o711)
         super().__init__(lab, version, known_hosts, pause=pause, store=store, **more)
 
+    def fragment(self):
+        return fragment(self.version, self.ours, self.root)
+
     def start_containerd(self):
         two = self.version.startswith("2")
-        shipped = fragment(self.version, self.ours, self.root)
+        shipped = self.fragment()
         head = 'root = "%s"\nstate = "%s"\ndisabled_plugins = %s\n' % (
             self.path("root"), self.path("state"), json.dumps(["io.containerd." + name for name in DISABLED]))
         tail = '[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.socket, self.socket)

@@ -74,6 +74,17 @@ class K3s(shipped.Shipped):
         return 'config_path = "%s"\n' % self.certs
 
 
+class OneClass(shipped.Shipped):
+    """The snapshotter is overlayfs, but for pods of the class `ours`."""
+
+    cri = {number: text.replace(".plain]", ".ours]").replace('snapshotter = "overlayfs"', 'snapshotter = "chunked"')
+           for number, text in shipped.Shipped.cri.items()}
+
+    def fragment(self):
+        before, after = super().fragment().rsplit('snapshotter = "chunked"', 1)
+        return before + 'snapshotter = "overlayfs"' + after
+
+
 def checks(lab, registry):
     address, ask = lab.proxy(registry)
     def push(name, layers, command=("/bin/hello",)):
@@ -81,7 +92,8 @@ def checks(lab, registry):
     image = push("node", images.application(1))
     update = push("node-update", images.application(2))
     sleeping = push("node-sleeping", images.application(1), ["/bin/hello", "sleep"])
-    pause = push("node-pause", images.application(1)[:1], ["/bin/hello", "sleep"])
+    own = images.tar(lambda t: images.add(t, "etc/pause", data=b"the pause image's own"))
+    pause = push("node-pause", [own] + images.application(1)[:1], ["/bin/hello", "sleep"])
     size = sum(layer["size"] for layer in image.manifest["layers"])
     layer_bytes = lambda of: sum(entry["body"] for entry in ask("/log") if any(layer in entry["path"] for layer in of.layers))
 
@@ -209,6 +221,28 @@ def checks(lab, registry):
         finally:
             node.stop()
 
+    def one_class(version):
+        """containerd has fetched the layers for overlayfs: we make ours of them, and fetch nothing."""
+        node = OneClass(lab, version, [address], pause.through(address).name, name="node-class-" + version)
+        of = sleeping.through(address)
+        try:
+            node.crictl("pull", of.name)
+            expect("not whole", node.layers_in("k8s.io", of) == of.layers)
+            for handler in (None, "ours"):
+                pod = node.pod("class-%s" % handler, handler=handler)
+                made = node.container(pod, "class-%s" % handler, of)
+                expect("it printed something else", node.crictl("exec", "-s", made, "/bin/hello").stdout.strip() + "\n" == days.SAYS)
+                if not handler:
+                    expect("ours has snapshots", not node.snapshots("k8s.io"))
+                    ask("/reset")
+            expect("ours has no snapshots", node.snapshots("k8s.io"))
+            expect("layers were fetched again", layer_bytes(of) == 0)
+            node.crictl("rmp", "-af")
+        finally:
+            node.stop()
+
+    for version in ("1.7", "2.4"):
+        yield "a class of ours beside overlayfs, containerd %s: its layers are fetched once" % version, lambda v=version: one_class(v)
     for version in ("1.7", "2.4"):
         yield "containerd %s killed in the middle of a pull: no byte comes twice" % version, lambda v=version: killed(v)
     yield "containerd upgraded from 1.7 to 2.4 on the same root: all goes on", upgraded
