@@ -44,9 +44,10 @@ fn containerd_finds_us_where_we_are() {
         assert_eq!(address, settings.address.to_str().unwrap(), "{version}");
         let root = text(&table, &[plugin[0], plugin[1], "exports", "root"]);
         assert_eq!(root, settings.root.to_str().unwrap(), "{version}");
-        // `rebase` would send all layers without parents.
-        let capabilities = at(&table, &[plugin[0], plugin[1], "capabilities"]).as_array().unwrap();
-        assert_eq!(capabilities.as_slice(), [Value::from("remap-ids")], "{version}");
+        // `rebase` would send all layers without parents; 1.7 cannot mount what `remap-ids` promises.
+        let capabilities = table["proxy_plugins"]["chunked"].get("capabilities");
+        let expected = (version == "2.x").then(|| Value::Array(vec![Value::from("remap-ids")]));
+        assert_eq!(capabilities, expected.as_ref(), "{version}");
     }
 }
 

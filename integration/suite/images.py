@@ -49,10 +49,11 @@ class Pushed:
         self.manifest = json.loads(document)
         self.config = self.get("blobs/" + self.manifest["config"]["digest"])
         self.layers = [layer["digest"] for layer in self.manifest["layers"]]
-        self.chain = None
+        self.chains, self.chain = [], None
         for diff in self.config["rootfs"]["diff_ids"]:
             text = "%s %s" % (self.chain, diff)
             self.chain = diff if self.chain is None else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+            self.chains.append(self.chain)
 
     def get(self, what):
         return json.loads(self.bytes(what))

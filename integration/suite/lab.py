@@ -294,8 +294,11 @@ class Node:
         return run(os.path.join(TOOLS, "crictl"), "-r", address, "-i", address, "-t", "60s", *arguments)
 
     def nerdctl(self, *arguments, snapshotter="chunked", check=True):
-        return run(os.path.join(TOOLS, "nerdctl"), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
-                   "--snapshotter", snapshotter, *arguments, env=self.env(), check=check)
+        return run(*self.nerdctl_command(*arguments, snapshotter=snapshotter), env=self.env(), check=check)
+
+    def nerdctl_command(self, *arguments, snapshotter="chunked"):
+        return [os.path.join(TOOLS, "nerdctl"), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
+                "--snapshotter", snapshotter, *arguments]
 
     def says(self, image, *namespace, snapshotter="chunked", check=True):
         """Runs a container of the image; gives how it ended and what it printed.

@@ -4,7 +4,8 @@ import os
 import re
 import subprocess
 
-from lab import BINARY, DISABLED, ROOT, Failure, Node, run, wait_for
+import shipped
+from lab import BINARY, DISABLED, Failure, Node, run, wait_for
 
 # What this machine may be short of, and what nobody set up here.
 OF_THE_MACHINE = {"free-space", "nerdctl"}
@@ -15,18 +16,11 @@ def expect(what, holds):
         raise Failure(what)
 
 
-def shipped(version):
-    with open(os.path.join(ROOT, "config", "dist", "containerd-%s.x.toml" % version[0])) as f:
-        return f.read()
-
-
 class Shipped(Node):
     """A containerd whose configuration is the shipped file with this node's paths, and what a test machine needs."""
 
     def fragment(self):
-        text = shipped(self.version)
-        text = text.replace("/run/chunked-snapshotter/chunked-snapshotter.sock", self.ours)
-        return text.replace("/var/lib/chunked-snapshotter", self.root)
+        return shipped.fragment(self.version, self.ours, self.root)
 
     def written(self, fragment, imports=None):
         """A configuration file's text; a fragment's own version goes to its head."""
@@ -89,6 +83,7 @@ FAULTS = {
         (put("cs.sock", "other.sock"), {"proxy-address"}),
         (put('snapshotter = "chunked"', ""), {"cri-snapshotter"}),
         (put('/cs"', '/elsewhere"'), {"proxy-root"}),
+        (put('type = "snapshot"', 'type = "snapshot"\n  capabilities = ["remap-ids"]'), {"proxy-capabilities"}),
     ),
     "2.4": (
         (without('plugins."io.containerd.transfer.v1.local"'), {"unpack-config"}),
@@ -127,7 +122,7 @@ def checks(lab, registry):
         """containerd 2.x loses the snapshotter of a version 2 file, and 1.x what an import replaces."""
         on = node("2.4", "migrated")
         try:
-            old = shipped("1.7").replace("/run/chunked-snapshotter/chunked-snapshotter.sock", on.ours)
+            old = shipped.text("1.7").replace(shipped.SOCKET, on.ours)
             found = on.doctor("--containerd-config", on.write(on.written(old), "v2.toml"))
             expect("found %s" % found, "cri-version-2" in found)
         finally:

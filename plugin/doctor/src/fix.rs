@@ -113,8 +113,10 @@ fn drop_in(setup: &Setup<'_>, checks: &[&str]) -> String {
     let (address, root) = (ours.address.display().to_string(), ours.root.display().to_string());
     let mut text = format!(
         "# Written by chunked-snapshotter doctor --fix.\nversion = {}\n\n[proxy_plugins.{name}]\n  type = \"snapshot\"\n  \
-         address = {address:?}\n  capabilities = [\"remap-ids\"]\n  [proxy_plugins.{name}.exports]\n    root = {root:?}\n",
-        if two { 3 } else { 2 }
+         address = {address:?}\n{}  [proxy_plugins.{name}.exports]\n    root = {root:?}\n",
+        if two { 3 } else { 2 },
+        // 1.7 cannot mount with mapped owners.
+        if two { "  capabilities = [\"remap-ids\"]\n" } else { "" },
     );
     if two {
         text.push_str("    enable_remote_snapshot_annotations = \"true\"\n");

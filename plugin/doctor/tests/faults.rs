@@ -176,13 +176,15 @@ const FAULTS: &[Fault] = &[
         set(f, &["proxy_plugins", "chunked", "capabilities"], vec!["rebase"]);
     }),
     ("proxy-capabilities", Level::Hint, (2, 4), |f| unset(f, &["proxy_plugins", "chunked", "capabilities"])),
+    ("proxy-capabilities", Level::Wrong, (1, 7), |f| {
+        set(f, &["proxy_plugins", "chunked", "capabilities"], vec!["remap-ids"]);
+    }),
     ("proxy-name", Level::Wrong, (1, 7), |f| {
         unset(f, &["proxy_plugins", "chunked"]);
         let ours = f.ours.address.display().to_string();
         set(f, &["proxy_plugins", "my-soci", "type"], "snapshot");
         set(f, &["proxy_plugins", "my-soci", "address"], ours);
         set(f, &["proxy_plugins", "my-soci", "exports", "root"], ROOT);
-        set(f, &["proxy_plugins", "my-soci", "capabilities"], vec!["remap-ids"]);
     }),
     ("unpack-config", Level::Wrong, (2, 4), |f| unset(f, &["plugins", TRANSFER])),
     ("unpack-platform", Level::Wrong, (2, 4), |f| f.machine.architecture = "arm64".into()),

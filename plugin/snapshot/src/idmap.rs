@@ -3,12 +3,17 @@
 
 use std::collections::HashMap;
 
-use chunked_store::Labels;
+use chunked_store::{Labels, Store, StoreError};
 
 use crate::key::Key;
 
 const UID: &str = "containerd.io/snapshot/uidmapping";
 const GID: &str = "containerd.io/snapshot/gidmapping";
+/// Marks a copy of an image whose files containerd has given to the mapped owners. No request can set it: containerd passes on
+/// labels of its own prefix only.
+const COPY: &str = "io.github.chunked-snapshotter.owners-mapped";
+/// What containerd puts behind a copy's name while it makes it (containerd, snapshotter_opts_unix.go).
+const MAKING: &str = "-remap";
 
 /// A label whose value is no mapping.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +34,25 @@ pub(crate) fn owner(key: &str, labels: &HashMap<String, String>) -> Result<Optio
     Ok(Some((root(UID, uid)?, root(GID, gid)?)))
 }
 
-/// Mount options that make containerd (2.x; 1.7 from .23) map the layers' owners.
+/// Marks what is committed under `name` if it is such a copy. containerd makes one where its configuration does not give us the
+/// capability `remap-ids`.
+pub(crate) fn mark_copy(labels: &mut Labels, key: &str, name: &str) {
+    if Key::parse(key).client.strip_suffix(MAKING) == Some(Key::parse(name).client) {
+        labels.insert(COPY.to_owned(), "true".to_owned());
+    }
+}
+
+/// Takes the mapping off a snapshot of a copy, whose owners are mapped already: containerd labels it all the same.
+pub(crate) fn leave_copy(store: &Store, parent: Option<&str>, labels: &mut Labels) -> Result<(), StoreError> {
+    let mapped = labels.contains_key(UID) || labels.contains_key(GID);
+    let Some(parent) = parent.filter(|_| mapped) else { return Ok(()) };
+    if store.committed_parent(parent)?.labels.contains_key(COPY) {
+        labels.retain(|label, _| label != UID && label != GID);
+    }
+    Ok(())
+}
+
+/// Mount options that make containerd 2.x map the layers' owners. 1.x passes them to the kernel, which does not know them.
 pub(crate) fn options(key: &str, labels: &Labels) -> Vec<String> {
     if Key::parse(key).is_extraction() {
         return Vec::new();

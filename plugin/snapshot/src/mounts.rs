@@ -12,8 +12,8 @@ use crate::idmap;
 pub struct MountOptions {
     /// For every overlay mount, before ours.
     pub overlay: Vec<String>,
-    /// Pass user-namespace labels on as `uidmap=` and `gidmap=`. They arrive only when containerd's
-    /// configuration gives us the capability `remap-ids`.
+    /// Pass user-namespace labels on as `uidmap=` and `gidmap=`. They arrive whether or not containerd's configuration gives us
+    /// the capability `remap-ids`; without it containerd has made a copy first, on which they do not count.
     pub remap_ids: bool,
 }
 

@@ -97,8 +97,9 @@ impl Preparation {
         let owner = idmap::owner(&request.key, &request.labels)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let owner = owner.filter(|_| options.mounts.remap_ids);
-        let labels = convert::labels(&request.labels);
         let mountable = or_lost(&store, &*remote, &options.lost, move |store| {
+            let mut labels = convert::labels(&request.labels);
+            idmap::leave_copy(store, convert::optional(&request.parent), &mut labels)?;
             store.create(&NewSnapshot {
                 name: &request.key,
                 kind: Kind::Active,

@@ -101,8 +101,9 @@ impl Snapshots for Service {
         let owner = idmap::owner(&request.key, &request.labels)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let owner = owner.filter(|_| self.options.mounts.remap_ids);
-        let labels = convert::labels(&request.labels);
         let mountable = self.store_or_lost(move |store| {
+            let mut labels = convert::labels(&request.labels);
+            idmap::leave_copy(store, convert::optional(&request.parent), &mut labels)?;
             store.create(&NewSnapshot {
                 name: &request.key,
                 kind: Kind::View,
@@ -126,7 +127,8 @@ impl Snapshots for Service {
 
     async fn commit(&self, request: Request<wire::CommitSnapshotRequest>) -> Result<Response<()>, Status> {
         let request = request.into_inner();
-        let labels = convert::labels(&request.labels);
+        let mut labels = convert::labels(&request.labels);
+        idmap::mark_copy(&mut labels, &request.key, &request.name);
         let commit = self.store(move |store| {
             store.commit(&request.name, &request.key, &labels, convert::optional(&request.parent))
         });

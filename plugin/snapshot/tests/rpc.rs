@@ -79,6 +79,46 @@ async fn user_namespaces_own_their_upper_directory() {
     assert_eq!(code(client.prepare(prepare("ns/2/pod", "", &broken)).await), Code::InvalidArgument);
 }
 
+/// Without the capability `remap-ids` containerd gives a copy of the image to the mapped owners, and labels what it prepares on
+/// that all the same. Mapped twice, nothing would belong to the container's root.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_with_mapped_owners_are_not_mapped_again() {
+    let Setup { mut client, _dir, .. } = setup(Duration::ZERO).await;
+    let mapped = [
+        ("containerd.io/snapshot/uidmapping", "0:70000:65536"),
+        ("containerd.io/snapshot/gidmapping", "0:80000:65536"),
+    ];
+    client.prepare(prepare("ns/1/image", "", &[])).await.unwrap();
+    client.commit(commit("ns/1/image", "ns/2/sha256:a")).await.unwrap();
+    // 1.x names the copy by its parent and owners, 2.x by a digest.
+    for (n, copy) in [(3, "sha256:a-70000-80000"), (6, "sha256:0123")] {
+        let (making, made) = (format!("ns/{n}/{copy}-remap"), format!("ns/{}/{copy}", n + 1));
+        client.prepare(prepare(&making, "ns/2/sha256:a", &[])).await.unwrap();
+        client.commit(commit(&making, &made)).await.unwrap();
+        let key = format!("ns/{}/pod", n + 2);
+        let mounts = client.prepare(prepare(&key, &made, &mapped)).await.unwrap().into_inner().mounts;
+        assert!(!mounts[0].options.iter().any(|option| option.contains("map=")), "{mounts:?}");
+        let again =
+            client.mounts(wire::MountsRequest { key, ..Default::default() }).await.unwrap().into_inner();
+        assert_eq!(again.mounts, mounts);
+        let request = wire::ViewSnapshotRequest {
+            key: format!("ns/{}/view", n + 2),
+            parent: made,
+            labels: labels(&mapped),
+            ..Default::default()
+        };
+        let view = client.view(request).await.unwrap().into_inner().mounts;
+        assert!(!view[0].options.iter().any(|option| option.contains("map=")), "{view:?}");
+    }
+    // The image itself is mapped, also where somebody else's key ends in the same word.
+    client.prepare(prepare("ns/20/x-remap", "ns/2/sha256:a", &[])).await.unwrap();
+    client.commit(commit("ns/20/x-remap", "ns/21/y")).await.unwrap();
+    for (key, parent) in [("ns/22/pod", "ns/2/sha256:a"), ("ns/23/pod", "ns/21/y")] {
+        let mounts = client.prepare(prepare(key, parent, &mapped)).await.unwrap().into_inner().mounts;
+        assert_eq!(mounts[0].options[..2], ["uidmap=0:70000:65536", "gidmap=0:80000:65536"], "{parent}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_remote_layers_every_prepare_gets_mounts() {
     let dir = tempfile::tempdir().unwrap();

@@ -107,6 +107,13 @@ fn capabilities(setup: &Setup<'_>, name: &str, plugin: &Table) -> Option<Finding
         let text = "capability \"rebase\" makes containerd ask for layers without their parents, which we cannot take over";
         return Some(Finding::wrong(CHECK, text, remedy));
     }
+    let remaps = listed.contains(&"remap-ids");
+    // 1.7 reads it since 1.7.23, and leaves to the kernel what only 2.x does itself.
+    if setup.version.from(1, 7) && !setup.version.from(2, 0) {
+        let text = "with capability \"remap-ids\" no pod with a user namespace starts: containerd 1.7 cannot mount with mapped owners";
+        let remedy = format!("in [proxy_plugins.{name}] remove \"remap-ids\" from capabilities");
+        return remaps.then(|| Finding::wrong(CHECK, text, remedy));
+    }
     let text = "without capability \"remap-ids\" pods with user namespaces get copies of all layers";
-    (setup.version.from(1, 7) && !listed.contains(&"remap-ids")).then(|| Finding::hint(CHECK, text, remedy))
+    (setup.version.from(2, 0) && !remaps).then(|| Finding::hint(CHECK, text, remedy))
 }

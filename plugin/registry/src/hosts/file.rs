@@ -320,4 +320,6 @@ fn unknown(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod k3s;
+#[cfg(test)]
 mod tests;
