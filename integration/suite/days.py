@@ -71,10 +71,12 @@ def restarted(restart, inside, another):
 def ctr(node, image, elsewhere, cell):
     """`elsewhere`: the address of another registry, which has nothing."""
     two, numbers = node.version.startswith("2"), itertools.count()
+    # runc's own directory is the machine's: another suite may run beside this one.
+    name = lambda what: "life-%d-%s" % (os.getpid(), what)
     def start(*more):
-        return node.ctr("run", "--rm", "--snapshotter", "chunked", *more, image.name, "once-%d" % next(numbers), "/bin/hello").stdout
+        return node.ctr("run", "--rm", "--snapshotter", "chunked", *more, image.name, name(next(numbers)), "/bin/hello").stdout
     def inside():
-        return node.ctr("tasks", "exec", "--exec-id", "exec-%d" % next(numbers), "day", "/bin/hello").stdout
+        return node.ctr("tasks", "exec", "--exec-id", "exec-%d" % next(numbers), name("day"), "/bin/hello").stdout
 
     def pull():
         node.ctr("images", "pull", "--plain-http", *(["--local"] if two else []), "--snapshotter", "chunked", image.name)
@@ -97,29 +99,29 @@ def ctr(node, image, elsewhere, cell):
 
     def ran():
         expect("it printed something else", start() == SAYS)
-        node.ctr("run", "-d", "--snapshotter", "chunked", image.name, "day")
+        node.ctr("run", "-d", "--snapshotter", "chunked", image.name, name("day"))
 
     def metrics():
-        expect("no figures", "cpuacct" in node.ctr("tasks", "metrics", "day").stdout)
+        expect("no figures", "cpuacct" in node.ctr("tasks", "metrics", name("day")).stdout)
 
     def userns():
         options, note = ["--uidmap", MAPPING, "--gidmap", MAPPING], ""
         if node.version == "1.6":
             # It takes for granted that every snapshotter can, and cannot mount it.
-            done = node.ctr("run", "--rm", "--snapshotter", "chunked", *options, "--remap-labels", image.name, "labels", "/bin/hello", check=False)
+            done = node.ctr("run", "--rm", "--snapshotter", "chunked", *options, "--remap-labels", image.name, name("labels"), "/bin/hello", check=False)
             refused(done, "invalid argument")
             note = "; not with `--remap-labels`, which needs a snapshotter that maps by itself"
         else:
             options.append("--remap-labels")
         expect("it printed something else", start(*options) == SAYS)
-        node.ctr("run", "-d", "--snapshotter", "chunked", *options, image.name, "mapped")
+        node.ctr("run", "-d", "--snapshotter", "chunked", *options, image.name, name("mapped"))
         tasks = node.ctr("tasks", "ls").stdout.splitlines()
         try:
-            mapped(next(int(line.split()[1]) for line in tasks if line.startswith("mapped ")), "the container")
+            mapped(next(int(line.split()[1]) for line in tasks if line.startswith(name("mapped") + " ")), "the container")
             found = copies(node, "default", image)
         finally:
-            node.ctr("tasks", "rm", "-f", "mapped", check=False)
-            node.ctr("containers", "rm", "mapped")
+            node.ctr("tasks", "rm", "-f", name("mapped"), check=False)
+            node.ctr("containers", "rm", name("mapped"))
         return copied(two, found, note)
 
     def exported():
@@ -139,8 +141,8 @@ def ctr(node, image, elsewhere, cell):
         return "after `ctr content fetch`; until then `content digest …: not found`" if partial else None
 
     def removed():
-        node.ctr("tasks", "rm", "-f", "day", check=False)
-        node.ctr("containers", "rm", "day")
+        node.ctr("tasks", "rm", "-f", name("day"), check=False)
+        node.ctr("containers", "rm", name("day"))
         node.ctr("images", "rm", "--sync", image.name)
         expect("the image is there", image.name not in node.ctr("images", "ls", "-q").stdout)
 

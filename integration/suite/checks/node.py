@@ -56,7 +56,7 @@ class Mirrored(Node):
     def pull(self, image):
         self.ctr("images", "pull", "--hosts-dir", self.certs, "--snapshotter", "chunked", image.name)
         expect("layer blobs in containerd", not self.layer_blobs(image))
-        expect("it printed something else", self.ctr("run", "--rm", "--snapshotter", "chunked", image.name, "x").stdout == days.SAYS)
+        expect("it printed something else", self.ctr("run", "--rm", "--snapshotter", "chunked", image.name, "node-%d" % os.getpid()).stdout == days.SAYS)
 
 
 class K3s(shipped.Shipped):
@@ -110,10 +110,10 @@ def checks(lab, registry):
         new = sum(layer["size"] for layer in wanted.manifest["layers"][1:])
         of = sleeping.through(address)
         jobs = lambda: json.loads(run(BINARY, "status", "--json", "--address", node.ours).stdout)["jobs"]
-        in_the_middle = 0
+        in_the_middle, day = 0, "node-%d-%s" % (os.getpid(), version)
         try:
             node.nerdctl("pull", "-q", of.name)
-            node.ctr("run", "-d", "--snapshotter", "chunked", of.name, "day")
+            node.ctr("run", "-d", "--snapshotter", "chunked", of.name, day)
             ask("/set?rate=40&rtt=5")
             ask("/reset")
             for number in range(3):
@@ -126,7 +126,7 @@ def checks(lab, registry):
                 node.lab.processes.remove(node.containerd)
                 pull.wait(30)
                 node.start_containerd()
-                said = node.ctr("tasks", "exec", "--exec-id", "exec-%d" % number, "day", "/bin/hello").stdout
+                said = node.ctr("tasks", "exec", "--exec-id", "exec-%d" % number, day, "/bin/hello").stdout
                 expect("what ran has ended: " + said, said == days.SAYS)
             expect("the pull had ended before containerd did", in_the_middle >= 2)
             ask("/set?rate=0&rtt=0")
@@ -136,7 +136,7 @@ def checks(lab, registry):
             came = layer_bytes(wanted)
             print("    containerd killed %d times in the middle: %d bytes came for new layers of %d" % (in_the_middle, came, new))
             expect("%d bytes came for %d" % (came, new), 0.95 * new < came < 1.05 * new)
-            node.ctr("tasks", "rm", "-f", "day", check=False)
+            node.ctr("tasks", "rm", "-f", day, check=False)
             sound(node)
         finally:
             ask("/set?rate=0&rtt=0")
