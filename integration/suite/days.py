@@ -160,6 +160,18 @@ def ctr(node, image, elsewhere, cell):
     cell("GC", lambda: nothing_left(node, "default"))
 
 
+def figures(nerdctl):
+    """Waits for figures of the container: nerdctl shows dashes when the first take more than a second, as they do on a busy machine."""
+    shown = []
+    def has_some():
+        shown.append(nerdctl("stats", "--no-stream", "day").stdout)
+        return "MiB" in shown[-1]
+    try:
+        wait_for("figures", has_some, 60)
+    except Failure as failure:
+        raise Failure("%s: %s" % (failure, shown[-1])) from failure
+
+
 def nerdctl(node, image, elsewhere, cell):
     """`elsewhere`: the address of another registry, which has nothing."""
     two, copy = node.version.startswith("2"), "%s/test/copy:v1" % elsewhere
@@ -244,8 +256,7 @@ def nerdctl(node, image, elsewhere, cell):
     cell("pull", pull)
     cell("run", ran)
     cell("exec", lambda: expect("it printed something else", inside() == SAYS))
-    # It shows dashes when the first figures take more than a second.
-    cell("stats", lambda: wait_for("figures", lambda: "MiB" in node.nerdctl("stats", "--no-stream", "day").stdout))
+    cell("stats", lambda: figures(node.nerdctl))
     cell("image-fs", lambda: "only CRI has such a call")
     cell("restart of our daemon", lambda: restarted(node.restart_daemon, inside, start))
     cell("restart of containerd", lambda: restarted(node.restart_containerd, inside, start))
@@ -257,6 +268,58 @@ def nerdctl(node, image, elsewhere, cell):
     cell("build", build)
     cell("remove", removed)
     cell("GC (`image prune`)", collected)
+
+
+def nerdctl_1(node, image, elsewhere, cell):
+    """nerdctl 1.7.7, which knows nothing of the transfer service: what it does not find in containerd's content store, it does not fetch."""
+    old = lambda *arguments, check=True: node.nerdctl(*arguments, program="nerdctl-1.7", check=check)
+    inside = lambda: old("exec", "day", "/bin/hello").stdout
+    archive, copy = node.path("saved-1.tar"), "%s/test/copy-1:v1" % elsewhere
+
+    def start():
+        said = (old("run", "--rm", "--net", "none", image.name, "/bin/hello").stdout for _ in range(3))
+        return next((text for text in said if text), "")
+
+    def pull():
+        old("pull", "-q", image.name)
+        expect("layer blobs in containerd", not node.layers_in("default", image))
+
+    def ran():
+        expect("it printed something else", start() == SAYS)
+        old("run", "-d", "--net", "none", "--name", "day", image.name)
+
+    def committed():
+        old("commit", "day", "committed:1")
+        expect("it printed something else", old("run", "--rm", "--net", "none", "committed:1", "/bin/hello").stdout == SAYS)
+
+    def saved():
+        refused(old("save", "-o", archive, image.name, check=False), "not found")
+        old("tag", image.name, copy)
+        refused(old("push", copy, check=False), "not found")
+        node.ctr("content", "fetch", "--plain-http", image.name)
+        old("save", "-o", archive, image.name)
+        names = run("tar", "-tf", archive).stdout
+        expect("not all layers in %s" % names, all(layer.split(":")[1] in names for layer in image.layers))
+        old("push", copy)
+        there = type(image)(elsewhere, "test/copy-1", "v1")
+        expect("layers are missing", all(there.bytes("blobs/" + layer) for layer in image.layers))
+        return "yes, after `ctr content fetch IMAGE`; before, the error names a digest that is not found"
+
+    def removed():
+        old("rm", "-f", "day")
+        old("rmi", "-f", image.name, copy, "committed:1")
+        expect("images are left", not old("images", "-q").stdout.split())
+
+    cell("pull", pull)
+    cell("run", ran)
+    cell("exec", lambda: expect("it printed something else", inside() == SAYS))
+    cell("stats", lambda: figures(old))
+    cell("restart of our daemon", lambda: restarted(node.restart_daemon, inside, start))
+    cell("restart of containerd", lambda: restarted(node.restart_containerd, inside, start))
+    cell("commit, and run that", committed)
+    cell("save, and push to another registry", saved)
+    cell("remove", removed)
+    cell("GC", lambda: nothing_left(node, "default"))
 
 
 def cri(node, image, pause, fillers, cell):

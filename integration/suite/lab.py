@@ -293,11 +293,11 @@ class Node:
         address = "unix://" + self.socket
         return run(os.path.join(TOOLS, "crictl"), "-r", address, "-i", address, "-t", "60s", *arguments)
 
-    def nerdctl(self, *arguments, snapshotter="chunked", check=True):
-        return run(*self.nerdctl_command(*arguments, snapshotter=snapshotter), env=self.env(), check=check)
+    def nerdctl(self, *arguments, snapshotter="chunked", program="nerdctl", check=True):
+        return run(*self.nerdctl_command(*arguments, snapshotter=snapshotter, program=program), env=self.env(), check=check)
 
-    def nerdctl_command(self, *arguments, snapshotter="chunked"):
-        return [os.path.join(TOOLS, "nerdctl"), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
+    def nerdctl_command(self, *arguments, snapshotter="chunked", program="nerdctl"):
+        return [os.path.join(TOOLS, program), "-a", self.socket, "--data-root", self.path("nerdctl"), "--insecure-registry",
                 "--snapshotter", snapshotter, *arguments]
 
     def says(self, image, *namespace, snapshotter="chunked", check=True):

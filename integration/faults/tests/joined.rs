@@ -153,6 +153,7 @@ async fn deadlines_are_counted_for_each_image() {
         ..NodeOptions::default()
     };
     let node = Arc::new(Node::new(&options));
+    let started = Instant::now();
     let first = begin(&node, registry.reference("one")).await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     // It joins the transfer that the first began, which goes on after 20 seconds, and has its own time until second 27.
@@ -161,6 +162,11 @@ async fn deadlines_are_counted_for_each_image() {
     assert!(error.contains("pull.deadline"), "{error}");
     let outcome = second.await.unwrap();
     assert_eq!(outcome, Ok(()), "its own time was not over");
+    let took = started.elapsed();
+    assert!(
+        took > Duration::from_secs(18),
+        "the transfer ended with the first image, after {took:?}, and began anew"
+    );
 }
 
 /// Who gives up waiting ends his image's jobs, and nobody else's.

@@ -46,6 +46,7 @@ def checks(lab, registry):
         try:
             row("ctr", days.ctr, elsewhere)
             row("nerdctl", days.nerdctl, elsewhere)
+            row("nerdctl 1.7.7", days.nerdctl_1, elsewhere)
             row("crictl", days.cri, pause, fillers)
         finally:
             node.stop()
