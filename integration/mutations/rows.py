@@ -221,7 +221,7 @@ ROWS = [
         'if file.digest == Some(found) { Ok(()) }',
         'if file.digest != Some(found) || file.digest == Some(found) { Ok(()) }'),
     Row(TENANT, "snapshots of one chain on another's parent", 'adoption wants exactly the asked parent',
-        'snapshot', 'layers_that_are_ready_are_adopted_with_the_right_parent', 'plugin/store/src/adopt.rs',
+        'store', 'same_target_and_parent_is_one_snapshot_another_parent_another_name', 'plugin/store/src/adopt.rs',
         'if same.kind != Kind::Committed || same.parent.as_deref() != adoption.parent || other_name {',
         'if same.kind != Kind::Committed || other_name {'),
     Row(TENANT, "another repository of the same registry, whose manifest lies about the layer", "an error is an answer only in its own repository",

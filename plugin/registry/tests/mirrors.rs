@@ -257,14 +257,19 @@ async fn credentials_of_a_request_go_to_its_registry_only_and_to_no_other_client
     assert_eq!(storage.seen().len(), 1);
 }
 
-fn put(registry: &Registry, tag: &str) -> ObjectDigest {
+/// Config and manifest of an image whose layer has this blob.
+fn image_of(layer: &[u8]) -> (String, String) {
     let config = json!({"rootfs": {"diff_ids": [Digest::of(b"diff")]}}).to_string();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": ObjectDigest::of(config.as_bytes()), "size": config.len()},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": ObjectDigest::of(b"layer"), "size": 5}],
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": ObjectDigest::of(layer), "size": 5}],
     });
-    let manifest = manifest.to_string();
+    (config, manifest.to_string())
+}
+
+fn put(registry: &Registry, tag: &str) -> ObjectDigest {
+    let (config, manifest) = image_of(b"layer");
     registry.blob(config);
     let digest = ObjectDigest::of(manifest.as_bytes());
     let kind = "application/vnd.oci.image.manifest.v1+json";
@@ -297,15 +302,23 @@ async fn tags_are_resolved_only_where_that_is_allowed() {
 
 #[tokio::test]
 async fn wrong_documents_of_a_mirror_come_from_the_registry() {
+    let platform = Platform::new("linux", "amd64", None);
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    // Another image is as good a manifest as the right one, but for its digest.
+    for manifest in [r#"{"schemaVersion": 2}"#.to_owned(), image_of(b"bait").1] {
+        let setup = Setup::new(1).await;
+        let digest = put(&setup.upstream, "v1");
+        put(&setup.mirrors[0], "v1");
+        setup.mirrors[0].document(&digest.to_string(), kind, manifest);
+        let reference = setup.upstream.reference(&format!("app@{digest}"));
+        let image = setup.client().pull_image(&reference, &platform).await.unwrap();
+        assert_eq!((image.manifest_digest, image.layers[0].blob), (digest, ObjectDigest::of(b"layer")));
+    }
     let setup = Setup::new(1).await;
     let digest = put(&setup.upstream, "v1");
     put(&setup.mirrors[0], "v1");
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    setup.mirrors[0].document(&digest.to_string(), kind, r#"{"schemaVersion": 2}"#);
-    let config = json!({"rootfs": {"diff_ids": [Digest::of(b"diff")]}}).to_string();
-    setup.mirrors[0].forge(ObjectDigest::of(config.as_bytes()), "{}");
+    setup.mirrors[0].forge(ObjectDigest::of(image_of(b"layer").0.as_bytes()), "{}");
     let client = setup.client();
-    let platform = Platform::new("linux", "amd64", None);
     let image =
         client.pull_image(&setup.upstream.reference(&format!("app@{digest}")), &platform).await.unwrap();
     assert_eq!(image.manifest_digest, digest);
