@@ -159,8 +159,10 @@ def checks(lab, registry):
             for i in range(60):
                 images.add(t, "f%d" % i, data=os.urandom(200_000))
         def two(t):
+            # One piece each. Random contents are two now and then, which makes the layer one that is tried twice: the second time
+            # the regular files of the first are opened, as they may be.
             for name in ("dev0", "pipe"):
-                images.add(t, name, data=os.urandom(4096))
+                images.add(t, name, data=name.encode() * 500)
         first = images.push(lab, registry, "special", [images.tar(one)], ["zstd:chunked"])["zstd:chunked"].through(address)
         directory = lab.path("oci-claims")
         images.layout(directory, "claims", [images.tar(two)], ["/x"], diff_ids=first.config["rootfs"]["diff_ids"])
