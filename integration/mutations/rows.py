@@ -44,8 +44,8 @@ ROWS = [
         'const OPEN: usize = 1 << 20;'),
 
     # ------------------------------------------------------------ image author: lies about the content
-    Row(AUTHOR, "a TOC whose ranges or digests are another file's", 'SHA-256 over the tar must be the DiffID before a layer is committed',
-        'suite', 'their digests swapped, too', 'plugin/engine/src/job.rs',
+    Row(AUTHOR, "files of one image under a config that names another's DiffID", 'SHA-256 over the tar must be the DiffID before a layer is committed',
+        'suite', 'another DiffID in the config', 'plugin/engine/src/job.rs',
         'if found != expected {',
         'if expected != found && expected.to_hex().is_empty() {'),
     Row(AUTHOR, "a TOC that lists a file which the tar has not", "every file of the TOC must be asked for by the tar-split",

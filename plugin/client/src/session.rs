@@ -45,7 +45,8 @@ impl Session {
         Self { lease: Some(lease), ..self.clone() }
     }
 
-    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+    /// A request in this namespace, and under the lease if there is one.
+    pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(NAMESPACE_HEADER, self.namespace.clone());
         if let Some(lease) = &self.lease {

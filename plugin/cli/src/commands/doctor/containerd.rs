@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use chunked_client::Session;
 use chunked_config::Settings;
 use chunked_core::Causes;
 use chunked_discover::Containerd as Socket;
 use chunked_doctor::{Containerd, ContainerdConfig, Prepared, Version};
-use chunked_proto::NAMESPACE_HEADER;
 use chunked_proto::containerd::services::namespaces::v1 as namespaces;
 use chunked_proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
 use chunked_proto::containerd::services::snapshots::v1 as snapshots;
 use chunked_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use tokio::process::Command;
 use toml::Table;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 
 use super::{gather, process};
 use crate::args::Doctor;
@@ -24,6 +24,8 @@ use crate::args::Doctor;
 const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
 /// How long `containerd config dump` may take, and a call.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the test snapshot stays if we die.
+const LEASE: Duration = Duration::from_secs(60);
 /// Longest configuration file read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 /// Most files that are looked at, main file and imports.
@@ -164,6 +166,18 @@ pub(super) async fn prepare(
 async fn try_prepare(address: &Path, snapshotter: &str) -> anyhow::Result<Prepared> {
     let channel = Endpoint::from_shared(format!("unix://{}", address.display()))?.connect().await?;
     let namespace = namespace(channel.clone()).await?;
+    // A collection of containerd, such as follows its start, would take the snapshot away in between.
+    let session = Session::new(channel.clone(), &namespace)?.with_lease(LEASE).await?;
+    let prepared = prepare_and_remove(channel, &session, snapshotter).await;
+    session.end_lease().await?;
+    prepared?.ok_or_else(|| anyhow::anyhow!("the snapshot has no mounts"))
+}
+
+async fn prepare_and_remove(
+    channel: Channel,
+    session: &Session,
+    snapshotter: &str,
+) -> anyhow::Result<Option<Prepared>> {
     let mut client = SnapshotsClient::new(channel);
     let key = format!("chunked-doctor-{}", std::process::id());
     let prepare = snapshots::PrepareSnapshotRequest {
@@ -171,7 +185,7 @@ async fn try_prepare(address: &Path, snapshotter: &str) -> anyhow::Result<Prepar
         key: key.clone(),
         ..snapshots::PrepareSnapshotRequest::default()
     };
-    let mounts = client.prepare(in_namespace(&namespace, prepare)?).await.map_err(told)?.into_inner().mounts;
+    let mounts = client.prepare(session.request(prepare)).await.map_err(told)?.into_inner().mounts;
     let mount = mounts.into_iter().next();
     let prepared = mount.map(|mount| Prepared {
         exists: Path::new(&mount.source).is_dir(),
@@ -179,8 +193,8 @@ async fn try_prepare(address: &Path, snapshotter: &str) -> anyhow::Result<Prepar
         kind: mount.r#type,
     });
     let remove = snapshots::RemoveSnapshotRequest { snapshotter: snapshotter.to_owned(), key };
-    client.remove(in_namespace(&namespace, remove)?).await.map_err(told)?;
-    prepared.ok_or_else(|| anyhow::anyhow!("the snapshot has no mounts"))
+    client.remove(session.request(remove)).await.map_err(told)?;
+    Ok(prepared)
 }
 
 /// A namespace that exists, because asking in another one would make it.
@@ -189,12 +203,6 @@ async fn namespace(channel: Channel) -> anyhow::Result<String> {
     let list = client.list(namespaces::ListNamespacesRequest::default());
     let names = list.await.map_err(told)?.into_inner().namespaces;
     Ok(names.into_iter().map(|namespace| namespace.name).next().unwrap_or_else(|| "default".to_owned()))
-}
-
-fn in_namespace<T>(namespace: &str, message: T) -> anyhow::Result<Request<T>> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert(NAMESPACE_HEADER, namespace.parse()?);
-    Ok(request)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
