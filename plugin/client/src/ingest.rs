@@ -58,7 +58,7 @@ impl Session {
         let mut client = self.content();
         let answers = Self::call(CALL, client.write(self.request(ReceiverStream::new(receiver)))).await;
         let first = match answers {
-            Ok(mut answers) => answers.message().await.map(|first| (first, answers)),
+            Ok(mut answers) => Self::next(&mut answers).await.map(|first| (first, answers)),
             Err(ClientError::Call { source, .. }) => Err(*source),
             Err(error) => return Err(error),
         };

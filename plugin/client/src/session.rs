@@ -10,12 +10,12 @@ use chunked_proto::{LEASE_HEADER, MAX_MESSAGE_BYTES, NAMESPACE_HEADER};
 use prost_types::FieldMask;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::ClientError;
 
-/// Time for a call that reads or changes a row.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// Time for a call that reads or changes a row, or for the next message of a stream. Tests see it pass.
+pub(crate) const LIMIT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 
 /// What is told of a call that took too long.
 pub(crate) fn late(limit: Duration) -> Status {
@@ -62,6 +62,12 @@ impl Session {
     ) -> Result<T, ClientError> {
         let answer = tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| Err(late(LIMIT)));
         answer.map(Response::into_inner).map_err(ClientError::of(call))
+    }
+
+    /// Waits for the next message of a stream, for a limited time: a containerd that answers and then says nothing must not hold up
+    /// whoever waits for the end.
+    pub(crate) async fn next<T>(answers: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        tokio::time::timeout(LIMIT, answers.message()).await.unwrap_or_else(|_| Err(late(LIMIT)))
     }
 
     pub(crate) fn content(&self) -> ContentClient<Channel> {

@@ -96,7 +96,7 @@ impl Session {
         let mut client = self.snapshots();
         let mut pages = Self::call(CALL, client.list(request)).await?;
         let mut keys = Vec::new();
-        while let Some(page) = pages.message().await.map_err(ClientError::of(CALL))? {
+        while let Some(page) = Self::next(&mut pages).await.map_err(ClientError::of(CALL))? {
             let active = page.info.into_iter().filter(|info| info.kind() == api::Kind::Active);
             keys.extend(active.map(|info| info.name).take(MOST - keys.len()));
         }

@@ -101,6 +101,14 @@ async fn a_blob_that_is_not_complete_or_not_right_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_write_that_is_never_answered_ends() {
+    let fake = Fake::start();
+    fake.state.lock().silent = true;
+    let begun = fake.session().ingest(ObjectDigest::of(b"0123456789"), 10).await;
+    assert!(begun.unwrap_err().to_string().contains("no answer within"), "nothing waits for ever");
+}
+
+#[tokio::test]
 async fn layers_come_from_the_snapshotter_or_from_containerd() {
     let fake = Fake::start();
     let image = image(&["a", "b", "c"]);

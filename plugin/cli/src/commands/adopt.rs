@@ -19,6 +19,6 @@ pub(crate) async fn run(command: Adopt) -> Result<()> {
             Node::close(session).await;
             Ok((got?, 0))
         })
-        .await?;
+        .await;
     node.end(&moved, "")
 }

@@ -41,7 +41,7 @@ pub(crate) struct Moved {
     /// Layers that containerd unpacked.
     unpacked: usize,
     /// Bytes of blobs that were fetched into containerd's content store.
-    pub(crate) bytes_fetched: u64,
+    bytes_fetched: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -90,7 +90,7 @@ impl Node {
         &self,
         verb: &str,
         mut work: impl AsyncFnMut(&Chosen) -> Result<(Vec<Got>, u64)>,
-    ) -> Result<Vec<Moved>> {
+    ) -> Vec<Moved> {
         let mut moved = Vec::with_capacity(self.chosen.len());
         for chosen in &self.chosen {
             let done = if self.command.dry_run {
@@ -109,7 +109,7 @@ impl Node {
             }
             moved.push(done);
         }
-        Ok(moved)
+        moved
     }
 
     /// Ends the command: prints JSON, or a line for people; fails when an image did.

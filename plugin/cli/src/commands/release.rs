@@ -37,7 +37,7 @@ pub(crate) async fn run(command: Release) -> Result<()> {
             Node::close(session).await;
             released
         })
-        .await?;
+        .await;
     let running = if node.is_dry() { 0 } else { containers(&node, &ours).await };
     let last = match running {
         0 => String::new(),
@@ -81,24 +81,23 @@ async fn bring_blobs(
         let others = found.alternatives.iter().filter(|source| source.no_registry.is_none());
         let places: Vec<&Image> =
             std::iter::once(&*found.image).chain(others.map(|source| &*source.image)).collect();
-        bring_from_one_of(session, client, options, (&places, index)).await?;
-        bytes += layer.size;
+        bytes += bring_from_one_of(session, client, options, (&places, index)).await?;
     }
     Ok(bytes)
 }
 
-/// Fetches a layer's blob from the first place that has it.
+/// Fetches a layer's blob from the first place that has it; gives its bytes.
 async fn bring_from_one_of(
     session: &Session,
     client: &Client,
     options: &FetchOptions,
     (places, index): (&[&Image], usize),
-) -> Result<()> {
+) -> Result<u64> {
     let mut first = None;
     for image in places {
         let Some(layer) = image.layers.get(index) else { continue };
         match bring(session, client, options, (image, layer)).await {
-            Ok(()) => return Ok(()),
+            Ok(bytes) => return Ok(bytes),
             Err(error) => {
                 let error = error.context(format!("layer {} of {}", layer.blob, image.reference));
                 first.get_or_insert(error);
@@ -113,9 +112,10 @@ async fn bring(
     client: &Client,
     options: &FetchOptions,
     (image, layer): (&Image, &Layer),
-) -> Result<()> {
-    let Some(mut ingest) = session.ingest(layer.blob, layer.size).await? else { return Ok(()) };
-    if !ingest.is_complete() {
+) -> Result<u64> {
+    let Some(mut ingest) = session.ingest(layer.blob, layer.size).await? else { return Ok(0) };
+    let fetched = if ingest.is_complete() { 0 } else { layer.size };
+    if fetched > 0 {
         let blob = client.blob(&image.reference, layer.blob, layer.size);
         let mut segments = chunked_fetch::fetch_all(blob, options);
         while let Some(segment) = segments.recv().await {
@@ -123,5 +123,6 @@ async fn bring(
         }
     }
     let Image { reference, .. } = image;
-    Ok(ingest.commit(labels::of_layer(&reference.host, &reference.repository, &layer.diff_id)).await?)
+    ingest.commit(labels::of_layer(&reference.host, &reference.repository, &layer.diff_id)).await?;
+    Ok(fetched)
 }

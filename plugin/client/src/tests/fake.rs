@@ -55,6 +55,8 @@ pub struct State {
     pub hints: HashMap<String, String>,
     /// The next one first.
     pub answers: Vec<Answer>,
+    /// Writes are accepted, and never answered.
+    pub silent: bool,
     /// What Apply gives.
     pub unpacks_to: String,
 }
@@ -173,6 +175,9 @@ impl Content for Service {
         request: Request<Streaming<content::WriteContentRequest>>,
     ) -> Done<Self::WriteStream> {
         let state = Arc::clone(&self.0);
+        if state.lock().silent {
+            return Ok(Response::new(Box::pin(tokio_stream::pending())));
+        }
         let answers = request.into_inner().map(move |request| written(&mut state.lock(), request?));
         Ok(Response::new(Box::pin(answers)))
     }
